@@ -1,0 +1,73 @@
+# make workshop | test | lab | down | prepare | lock | bench | clean
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help workshop test lab up down prepare lock clean
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+SOURCES := setup.py settings.ini requirements-bootstrap.lock
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /	/' | expand -t 12
+
+workshop: .venv/workshop.stamp  ## set up, start the stack, run lessons 00 to 07
+	$(BIN)/fraud-demo up
+	$(BIN)/fraud-demo lessons run --changed
+	$(BIN)/fraud-demo status
+
+test: .venv/test.stamp  ## set up and run all tests
+	$(BIN)/ruff check .
+	$(BIN)/pytest
+
+lab: .venv/workshop.stamp  ## open JupyterLab on the lessons
+	$(BIN)/fraud-demo up
+	$(BIN)/jupyter lab --ip=127.0.0.1 --ServerApp.root_dir=nbs
+
+up: .venv/workshop.stamp  ## start the local stack
+	$(BIN)/fraud-demo up
+
+down:  ## stop the local stack
+	@if [ -x $(BIN)/fraud-demo ]; then $(BIN)/fraud-demo down; else echo "Nothing was started from here."; fi
+
+prepare: .venv/test.stamp  ## after editing a notebook: format, export, clean, README, fast tests
+	$(BIN)/ruff format nbs tests
+	$(BIN)/ruff check nbs tests
+	$(BIN)/jupyter nbconvert --log-level=ERROR --clear-output --inplace $$(find nbs -name '*.ipynb' -not -path '*/.*')
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+	$(BIN)/python .ci/readme.py
+	$(BIN)/pytest -q tests/test_hygiene.py tests/unit
+
+lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
+	export UV_CUSTOM_COMPILE_COMMAND="make lock"; \
+	compile="$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-emit-index-url --python-version 3.11"; \
+	$$compile setup.py --extra workshop -o requirements.lock; \
+	$$compile setup.py --extra dev -c requirements.lock -o requirements-test.lock; \
+	$$compile requirements-bootstrap.in -c requirements.lock -o requirements-bootstrap.lock; \
+	$$compile setup.py --extra app -c requirements.lock -o deploy/app/requirements.lock
+
+clean: down  ## remove the environment and everything the stack stored
+	rm -rf .venv .workshop
+
+.venv/bootstrap.stamp: requirements-bootstrap.lock
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11, 3.12 or 3.13 is needed and was not found."; exit 2; fi
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@echo "Installing the installer ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-bootstrap.lock
+	@touch $@
+
+# The test lock holds everything of the workshop lock, so whoever has it needs nothing more for the workshop.
+.venv/workshop.stamp: .venv/bootstrap.stamp requirements.lock $(SOURCES)
+	@echo "Installing the packages of the workshop (about a minute) ..."
+	@if [ -e .venv/test.stamp ]; then lock=requirements-test.lock; else lock=requirements.lock; fi; \
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements-bootstrap.lock $$lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/test.stamp: .venv/bootstrap.stamp requirements-test.lock $(SOURCES)
+	@echo "Installing the packages of the workshop and of the tests (about a minute) ..."
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements-bootstrap.lock requirements-test.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@ .venv/workshop.stamp

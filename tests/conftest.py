@@ -1,0 +1,67 @@
+"""Fixtures that several kinds of tests share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+PUBLISHED = "FRAUD_DEMO_REAL_CSV"
+SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_ROUTE", "INFERENCE_ENDPOINT", "AWS_S3_ENDPOINT", "AWS_S3_BUCKET",
+                 "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GRADIO_SERVER_PORT")  # fmt: skip
+
+
+def pytest_configure():
+    """Keep the settings of the person who runs the tests out of them."""
+    for name in list(os.environ):
+        if name in SETTING_NAMES or (name.startswith("FRAUD_DEMO_") and name != PUBLISHED):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def published_csv() -> Path:
+    """The file with published rows; CI always has it."""
+    path = os.environ.get(PUBLISHED)
+    if not path:
+        pytest.skip(f"{PUBLISHED} does not name a file of published rows")
+    return Path(path).resolve(strict=True)
+
+
+class Stack:
+    """A running local stack, driven through its command as a person drives it."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.environ = {**os.environ, "FRAUD_DEMO_HOME": str(home), "COLUMNS": "160"}
+
+    def run(self, *arguments, check: bool = True, **environ) -> subprocess.CompletedProcess:
+        """Run `fraud-demo` with arguments."""
+        done = subprocess.run(
+            [BIN / "fraud-demo", *map(str, arguments)], env={**self.environ, **environ}, cwd=ROOT,
+            capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def status(self) -> dict:
+        """Return what `fraud-demo status --json` prints."""
+        return json.loads(self.run("status", "--json", check=False).stdout)
+
+    def url(self, service: str) -> str:
+        """Return the address of a service."""
+        return self.status()["services"][service]["url"]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """The real stack in a folder of its own, stopped at the end."""
+    running = Stack(tmp_path_factory.mktemp("stack"))
+    running.run("up")
+    yield running
+    running.run("down")

@@ -1,0 +1,366 @@
+"""The whole road: lessons 00 to 07 on the real stack, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import boto3
+import nbformat
+import numpy as np
+import pytest
+import requests
+
+from fraud_demo.core import FEATURE_NAMES, load_settings
+from tests.conftest import BIN, ROOT
+
+NAME = "DNN-credit-card-fraud"
+HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
+FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "07")
+
+
+@pytest.fixture(scope="module")
+def road(stack):
+    """The stack after all lessons ran at full size."""
+    done = stack.run("lessons", "run", "--report", stack.home / "executed", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stack.report = done.stdout
+    return stack
+
+
+@pytest.fixture(scope="module")
+def settings(road):
+    return load_settings({**os.environ, "FRAUD_DEMO_HOME": str(road.home)})
+
+
+def ask_mlflow(url: str, path: str, **query) -> dict:
+    answer = requests.get(f"{url}/api/2.0/mlflow/{path}", params=query, timeout=30)
+    assert answer.ok, answer.text
+    return answer.json()
+
+
+def find_runs(url: str) -> list[dict]:
+    found = requests.get(
+        f"{url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": NAME}, timeout=30
+    )
+    if found.status_code == 404:
+        return []
+    query = {"experiment_ids": [found.json()["experiment"]["experiment_id"]], "max_results": 100}
+    return requests.post(f"{url}/api/2.0/mlflow/runs/search", json=query, timeout=30).json().get("runs", [])
+
+
+def infer(endpoint: str, row: list[float]) -> float:
+    """Ask as the original demo's application does."""
+    body = {"inputs": [{"name": "dense_input", "shape": [1, 7], "datatype": "FP32", "data": row}]}
+    answer = requests.post(endpoint, json=body, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"][0]["data"][0]
+
+
+def test_lessons_pass_and_are_reported(road):
+    for number in NUMBERS:
+        assert re.search(rf"^{number} .* passed$", road.report, re.M), road.report
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_executed_lesson_prints_no_warnings(road, number):
+    (path,) = (road.home / "executed").glob(f"{number}_*.ipynb")
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", f"{cell.source[:80]}\n{output['text']}"
+
+
+def test_status_has_the_promised_structure(road):
+    state = road.status()
+    assert set(state["services"]) == {"object_store", "mlflow", "model_server", "app"}
+    assert all(
+        service["healthy"] is True and service["url"].startswith("http://127.0.0.1:")
+        for service in state["services"].values()
+    )
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", state["services"]["model_server"]["grpc"])
+    model = state["model"]
+    assert model["registered_name"] == NAME and model["served_name"] == "credit-card-fraud"
+    assert model["version"].isdigit()
+    assert (
+        model["endpoint"] == state["services"]["model_server"]["url"] + "/v2/models/credit-card-fraud/infer"
+    )
+
+
+def test_run_is_tracked(road):
+    url = road.url("mlflow")
+    (run,) = [run for run in find_runs(url) if run["info"]["status"] == "FINISHED"]
+    metrics = {metric["key"] for metric in run["data"]["metrics"]}
+    assert {
+        "tn",
+        "fp",
+        "fn",
+        "tp",
+        "precision",
+        "recall",
+        "pr_auc",
+        "threshold",
+        "loss",
+        "val_loss",
+        "accuracy",
+    } <= metrics
+    assert {"epochs", "seed", "batch_size"} <= {param["key"] for param in run["data"]["params"]}
+    for name in ("loss", "val_loss", "accuracy"):
+        history = ask_mlflow(url, "metrics/get-history", run_id=run["info"]["run_id"], metric_key=name)[
+            "metrics"
+        ]
+        assert len(history) == 20, name
+
+
+def test_champion_is_registered_and_in_the_bucket(road, settings):
+    url = road.url("mlflow")
+    version = ask_mlflow(url, "registered-models/alias", name=NAME, alias="champion")["model_version"]
+    store = settings.object_store
+    bucket = boto3.client("s3", endpoint_url=store.endpoint, region_name=store.region,
+                          aws_access_key_id=store.access_key, aws_secret_access_key=store.secret_key)  # fmt: skip
+    keys = {item["Key"]: item["Size"] for item in bucket.list_objects_v2(Bucket=store.bucket)["Contents"]}
+    number = version["version"]
+    assert keys[f"models/credit-card-fraud/version-{number}/{number}/model.onnx"] > 5_000
+    logged = [key for key in keys if version["source"].removeprefix("models:/") in key]
+    assert any(key.endswith("MLmodel") for key in logged) and any(
+        key.endswith("model.onnx") for key in logged
+    )
+    assert not [key for key in keys if key.endswith((".pkl", ".pickle"))]
+    description = next(key for key in logged if key.endswith("MLmodel"))
+    text = bucket.get_object(Bucket=store.bucket, Key=description)["Body"].read().decode()
+    assert "/tmp" not in text and str(ROOT) not in text
+
+
+def test_published_files_are_never_overwritten(road, settings, tmp_path, monkeypatch):
+    """Another registry's version of the same number goes beside the one that is there."""
+    import fraud_demo.registry as registry
+
+    champion = registry.load_champion(settings)
+    prefix = registry.publish(settings, champion.version)
+    key = f"{prefix}/{champion.version}/model.onnx"
+    before = registry.read_object(settings, key)
+    other = tmp_path / "model.onnx"
+    other.write_bytes(before + b"another")
+    monkeypatch.setattr(registry, "load_version", lambda *_: replace(champion, onnx_path=other))
+    beside = registry.publish(settings, champion.version)
+    assert re.fullmatch(re.escape(prefix) + r"-[0-9a-f]{8}", beside)
+    assert registry.publish(settings, champion.version) == beside
+    assert registry.read_object(settings, key) == before
+    assert registry.read_object(settings, f"{beside}/{champion.version}/model.onnx") == other.read_bytes()
+
+
+def test_v2_endpoint_answers_the_original_application(road):
+    endpoint = road.status()["model"]["endpoint"]
+    assert infer(endpoint, HARMLESS) < 0.5 < infer(endpoint, FRAUD)
+
+
+def test_app_and_panel_say_the_same(road, settings):
+    from gradio_client import Client
+
+    from fraud_demo.app import build_panel
+    from fraud_demo.serving import EndpointScorer
+
+    client = Client(road.url("app"), verbose=False)
+    panel = build_panel(EndpointScorer(settings.endpoint, model_name=settings.served_name))
+    for row, is_fraud in ((HARMLESS, False), (FRAUD, True)):
+        values = [*row[:3], *map(bool, row[3:])]
+        answer = client.predict(*values, api_name="/predict")
+        assert answer["is_fraud"] is is_fraud
+        for name, value in zip(FEATURE_NAMES, values, strict=True):
+            panel.fields[name].value = value
+        panel.button.click()
+        assert panel.last.decision.fraud_probability == answer["fraud_probability"]
+        assert answer["verdict"] in panel.result.value
+
+
+def test_old_mlflow_application_works_unchanged(road):
+    code = (
+        "import mlflow, numpy as np, os\n"
+        f"model = mlflow.pyfunc.load_model('models:/{NAME}/1')\n"
+        f"rows = np.array([{HARMLESS}, {FRAUD}], dtype=np.float64)\n"
+        "print(model.predict(rows[:1])[0][0] < 0.5 < model.predict(rows[1:])[0][0])\n"
+    )
+    environ = {**os.environ, "MLFLOW_TRACKING_URI": road.url("mlflow")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_champion_is_good_on_published_rows(road, settings, published_csv, monkeypatch):
+    from fraud_demo.data import load_transactions
+    from fraud_demo.evaluation import evaluate
+    from fraud_demo.registry import load_champion
+    from fraud_demo.serving import LocalScorer
+
+    rows = load_transactions(published_csv)
+    champion = load_champion(settings)
+    scores = LocalScorer(champion.onnx_path).score(rows)
+    judged = evaluate(rows["fraud"].to_numpy(), scores.fraud_probability, scores.threshold)
+    assert judged.precision >= 0.98 and judged.recall >= 0.98
+    assert np.array_equal(scores.is_fraud, scores.fraud_probability >= np.float32(scores.threshold))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_plain_papermill_on_published_rows(road, published_csv, tmp_path, number):
+    """As an instructor types it: no engine, no flags of ours, any parameter."""
+    (path,) = (ROOT / "nbs").glob(f"{number}_*.ipynb")
+    name = re.search(
+        r"^(seed|split_seed|timeout_s|price_ratio|rounds|missed_fraud_cost): \w+ = (\S+)",
+        "\n".join(
+            cell.source
+            for cell in nbformat.read(path, as_version=4).cells
+            if "parameters" in cell.metadata.get("tags", [])
+        ),
+        re.M,
+    )
+    parameter = ["-p", name.group(1), name.group(2)] if name else []
+    done = subprocess.run(
+        [BIN / "papermill", path, tmp_path / "out.ipynb", *parameter],
+        env={**road.environ, "FRAUD_DEMO_DATA": str(published_csv), "FRAUD_DEMO_SEAT": "published"},
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_papermill_lists_the_parameters(road):
+    done = subprocess.run([BIN / "papermill", "--help-notebook", ROOT / "nbs" / "04_training.ipynb"],
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert re.search(r"seed: int \(default 7\)\s+seed of the network", done.stdout), done.stdout
+
+
+@pytest.fixture
+def second_mlflow(tmp_path):
+    """Another MLflow server, with a store of its own."""
+    import socket
+    import time
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [BIN / "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri",
+               f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination", str(tmp_path / "artifacts")]  # fmt: skip
+    with open(tmp_path / "log", "w") as log:
+        server = subprocess.Popen(
+            command, env=environ, stdout=log, stderr=log, start_new_session=True, cwd=tmp_path
+        )
+    try:
+        for _ in range(240):
+            try:
+                ask_mlflow(f"http://127.0.0.1:{port}", "experiments/search", max_results=1)
+                break
+            except requests.ConnectionError:
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def test_mlflow_route_sends_the_run_elsewhere(road, second_mlflow, tmp_path):
+    from fraud_demo.data import generate_transactions
+
+    own = len(find_runs(road.url("mlflow")))
+    rows = tmp_path / "rows.parquet"
+    generate_transactions(20_000, seed=3).to_parquet(rows)
+    done = road.run("lessons", "run", "01", "04", "05", "--report", tmp_path / "executed",
+                    MLFLOW_ROUTE=second_mlflow, FRAUD_DEMO_DATA=str(rows), FRAUD_DEMO_SEAT="route")  # fmt: skip
+    assert done.returncode == 0
+    listed = ask_mlflow(second_mlflow, "registered-models/alias", name=f"{NAME}-route", alias="champion")
+    assert listed["model_version"]["version"] == "1"
+    assert len(find_runs(road.url("mlflow"))) == own
+
+
+def test_a_lesson_run_too_early_names_the_one_it_needs(road, tmp_path):
+    for number, words in (
+        ("05", "Run lesson 04 first."),
+        ("06", "run lesson 05 first"),
+        ("07", "run lesson 05 first"),
+    ):
+        done = road.run("lessons", "run", number, "--report", tmp_path, check=False, FRAUD_DEMO_SEAT="early")
+        assert done.returncode == 1
+        assert words in done.stdout, done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_mlflow_down_is_said_in_sentences(road, tmp_path):
+    done = road.run(
+        "lessons", "run", "01", "--report", tmp_path, check=False, MLFLOW_ROUTE="http://127.0.0.1:9"
+    )
+    assert done.returncode == 1 and "Nothing listens on port 9 of 127.0.0.1" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_bad_data_is_said_in_sentences(road, tmp_path):
+    done = road.run("train", "--output", tmp_path / "model", check=False, FRAUD_DEMO_DATA="no-such-file.csv")
+    assert done.returncode == 2 and done.stderr.count("\n") == 3, done.stderr
+    bad = tmp_path / "bad.csv"
+    bad.write_text("distance_from_home,fraud\n1.0,0\n")
+    done = road.run("train", "--output", tmp_path / "model", "--data", bad, check=False)
+    assert done.returncode == 2 and "distance_from_last_transaction" in done.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_wheel_scores_in_an_empty_environment(road, tmp_path):
+    for name in ("fraud_demo", "settings.ini", "setup.py", "pyproject.toml", "README.md"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        (tmp_path / "source").mkdir(exist_ok=True)
+        copy(ROOT / name, tmp_path / "source" / name)
+    uv, python = BIN / "uv", tmp_path / "env" / "bin" / "python"
+    subprocess.run(
+        [
+            uv,
+            "build",
+            "-q",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "-o",
+            tmp_path,
+            tmp_path / "source",
+        ],
+        check=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, tmp_path / "env"], check=True)
+    subprocess.run(
+        [uv, "pip", "install", "-q", "--python", python, "-c", ROOT / "requirements.lock", wheel], check=True
+    )
+    code = (
+        "from fraud_demo.core import Transaction\n"
+        "from fraud_demo.serving import EndpointScorer\n"
+        f"scorer = EndpointScorer({road.status()['model']['endpoint']!r})\n"
+        f"print(scorer.decide(Transaction(*{FRAUD})).is_fraud, scorer.decide(Transaction(*{HARMLESS})).is_fraud)\n"
+        "import importlib.util as u\n"
+        "print([n for n in ('tensorflow', 'mlflow', 'gradio', 'jupyterlab', 'nbdev', 'fastcore', 'pandas') if u.find_spec(n)])\n"
+    )
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["True False", "[]"], done.stdout + done.stderr
+
+
+def test_train_command_writes_model_and_figures(road, tmp_path):
+    done = road.run("train", "--rows", "20000", "--epochs", "2", "--output", tmp_path / "model", "--json")
+    figures = json.loads(done.stdout)
+    assert {
+        "fit_s",
+        "total_s",
+        "rows",
+        "pr_auc",
+        "precision",
+        "recall",
+        "threshold",
+        "parity_max_abs_error",
+    } <= set(figures)
+    assert figures == json.loads((tmp_path / "model" / "metrics.json").read_text())
+    assert figures["rows"] == 20_000 and (tmp_path / "model" / "model.onnx").stat().st_size > 5_000

@@ -1,0 +1,149 @@
+"""The network, its file and the check that they are the same, on few rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from fraud_demo.core import FEATURE_NAMES, InputError
+from fraud_demo.data import generate_transactions, split_transactions
+from fraud_demo.training import (
+    GRAPH_OUTPUTS,
+    Parity,
+    TrainingConfig,
+    build_network,
+    check_graph,
+    check_parity,
+    edge_rows,
+    run_onnx,
+    run_openvino,
+    to_onnx,
+    train,
+)
+
+QUICK = TrainingConfig(epochs=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return split_transactions(generate_transactions(20_000, seed=5), seed=1)
+
+
+@pytest.fixture(scope="module")
+def trained(split, tmp_path_factory):
+    return train(split, QUICK, tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"hidden": ()},
+        {"hidden": (32, 0)},
+        {"batch_size": -1},
+        {"peak_learning_rate": 0.0},
+        {"peak_learning_rate": 2.0},
+    ],
+)
+def test_impossible_configuration_is_refused(change):
+    with pytest.raises(InputError, match="configuration"):
+        TrainingConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"), [(1, 64), (12_800, 64), (100_000, 128), (640_000, 1024), (10_000_000, 1024)]
+)
+def test_batch_follows_the_rows(rows, batch):
+    assert TrainingConfig().rows_per_step(rows) == batch
+    assert TrainingConfig(batch_size=32).rows_per_step(rows) == 32
+
+
+def test_file_has_one_input_and_three_outputs_in_order(trained):
+    model = onnx.load(trained.onnx_path)
+    check_graph(model)
+    assert [value.name for value in model.graph.input] == ["dense_input"]
+    assert [value.name for value in model.graph.output] == list(GRAPH_OUTPUTS)
+    assert [value.type.tensor_type.elem_type for value in model.graph.output] == [1, 7, 1]
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert entries["feature_names"] == ",".join(FEATURE_NAMES)
+    assert np.float32(entries["threshold"]) == np.float32(trained.threshold)
+    assert entries["data_digest"] == trained.data_digest
+    assert [opset.version for opset in model.opset_import if not opset.domain] == [17]
+
+
+def test_decision_in_the_file_equals_probability_against_threshold(trained, split):
+    for run in (run_onnx, run_openvino):
+        outputs = run(trained.onnx_path, split.train.features)
+        assert np.array_equal(
+            outputs["is_fraud"], outputs["fraud_probability"] >= np.float32(trained.threshold)
+        )
+        assert set(outputs["threshold"]) == {np.float32(trained.threshold)}
+
+
+def test_decision_holds_at_thresholds_equal_to_scores(trained, split, tmp_path):
+    network = build_network(split.train.features, QUICK)
+    rows = split.test.features[:200]
+    first = run_onnx(to_onnx(network, tmp_path / "a.onnx", 0.5), rows)["fraud_probability"]
+    for score in first[::40]:
+        outputs = run_onnx(to_onnx(network, tmp_path / "b.onnx", float(score)), rows)
+        assert np.array_equal(outputs["is_fraud"], first >= score)
+        assert outputs["is_fraud"].sum() == (first >= score).sum() > 0
+
+
+def test_answers_do_not_depend_on_the_batch(trained, split):
+    rows = split.test.features[:64]
+    together = run_onnx(trained.onnx_path, rows)["fraud_probability"]
+    alone = np.concatenate([run_onnx(trained.onnx_path, row[None])["fraud_probability"] for row in rows])
+    assert np.array_equal(together, alone)
+
+
+def test_edge_rows_give_finite_answers(trained):
+    outputs = run_onnx(trained.onnx_path, edge_rows())
+    assert np.isfinite(outputs["fraud_probability"]).all()
+    assert ((outputs["fraud_probability"] >= 0) & (outputs["fraud_probability"] <= 1)).all()
+
+
+def test_same_seed_gives_the_same_file(trained, split, tmp_path):
+    again = train(split, QUICK, tmp_path)
+    assert again.onnx_path.read_bytes() == trained.onnx_path.read_bytes()
+    assert again.evaluation == trained.evaluation and again.history == trained.history
+    other = train(split, replace(QUICK, seed=4), tmp_path / "other")
+    assert other.onnx_path.read_bytes() != trained.onnx_path.read_bytes()
+
+
+def test_parity_holds_for_its_own_file_and_not_for_another(trained, split, tmp_path):
+    assert trained.parity.holds and set(trained.parity.max_abs_error) == {"ONNX Runtime", "OpenVINO"}
+    network = build_network(split.train.features, QUICK)
+    path = to_onnx(network, tmp_path / "model.onnx", 0.5)
+    assert check_parity(network, path, split.test.features).holds
+    network.layers[-1].bias.assign_add([0.001])
+    assert not check_parity(network, path, split.test.features).holds
+
+
+def test_one_changed_decision_breaks_parity():
+    assert Parity(10, {"a": 1e-9}, {"a": 0}).holds
+    assert not Parity(10, {"a": 1e-9}, {"a": 1}).holds
+    assert not Parity(10, {"a": 1e-9, "b": 3e-5}, {"a": 0, "b": 0}).holds
+
+
+def test_failed_parity_refuses_the_model(split, tmp_path, monkeypatch):
+    import fraud_demo.training as training
+
+    monkeypatch.setattr(
+        training, "check_parity", lambda *_: Parity(10, {"ONNX Runtime": 0.1}, {"ONNX Runtime": 3})
+    )
+    with pytest.raises(InputError, match="does not agree"):
+        train(split, replace(QUICK, epochs=1), tmp_path)
+
+
+def test_history_has_one_figure_per_epoch(trained):
+    assert {name: len(values) for name, values in trained.history.items()} == dict.fromkeys(
+        ("loss", "accuracy", "val_loss", "val_accuracy"), 2
+    )
+
+
+def test_nothing_half_written_is_left(trained):
+    assert [path.name for path in trained.onnx_path.parent.iterdir()] == ["model.onnx"]
