@@ -31,9 +31,10 @@ from fraud_demo.core import (
     InputError,
     Transaction,
     check_value,
+    import_extra,
     load_settings,
 )
-from .serving import Scorer, Scores, import_extra, make_scorer
+from .serving import Scorer, Scores, make_scorer
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMN_NAMES', 'LABEL_NAMES', 'PROCESS', 'LABEL_COLORS', 'generate_transactions', 'label_transactions',
-           'check_columns', 'to_numbers', 'read_csv', 'read_zip', 'read_parquet', 'load_transactions', 'make_schema',
-           'list_faults', 'find_bad_rows', 'validate_transactions', 'name_cache', 'save_transactions',
+           'check_columns', 'to_numbers', 'read_csv', 'read_zip', 'read_parquet', 'refuse_file', 'load_transactions',
+           'make_schema', 'list_faults', 'find_bad_rows', 'validate_transactions', 'name_cache', 'save_transactions',
            'prepare_transactions', 'describe_transactions', 'make_figure_type', 'make_figure', 'describe_figure',
            'plot_features', 'LabeledRows', 'Split', 'compute_digest', 'split_transactions']
 
@@ -160,6 +160,19 @@ def read_parquet(
     return parquet.read_table(path, columns=list(COLUMN_NAMES), page_checksum_verification=True).to_pandas()
 
 # %% ../nbs/02_data.ipynb #d2b050c9
+def refuse_file(
+    path: Path,  # the file that was tried
+    error: Exception,  # what the reader raised
+) -> InputError:  # to be raised
+    "Say that a file cannot be read, and why."
+    reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return InputError(
+        f"{path.name} cannot be read.",
+        f"The reader says: {reason.splitlines()[0].rstrip('.'):.200}.",
+        "Check the path, or get the file again: data/README.md says where.",
+    )
+
+
 def load_transactions(
     path: str | Path,  # .csv, .csv.gz, .zip with one CSV, or .parquet
 ) -> "DataFrame":  # the eight columns as float32, not yet checked row by row
@@ -174,12 +187,7 @@ def load_transactions(
             raise OSError("the file is empty")
         table = read(path)
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, pa.ArrowException) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"{path.name} cannot be read.",
-            f"The reader says: {reason.rstrip('.'):.200}.",
-            "Check the path, or get the file again: data/README.md says where.",
-        ) from None
+        raise refuse_file(path, error) from None
     if table.empty:
         raise InputError(
             f"{path.name} has no rows.", "It has a header only.", "Give a file with transactions."
@@ -253,12 +261,15 @@ def name_cache(
     settings: Settings,  # where the data is and where the cache goes
     rows: int,  # number of generated rows
     seed: int,  # seed of the generated rows
-) -> Path:  # the Parquet file that holds the table
+) -> Path:  # the Parquet file that holds the table; InputError when there is no data file
     "Name the kept table after what it is made from."
     if settings.data_file is None:
         return settings.home / "data" / f"generated-{PROCESS}-{rows}-{seed}.parquet"
-    with settings.data_file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with settings.data_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise refuse_file(settings.data_file, error) from None
     return settings.home / "data" / f"{settings.data_file.stem}-{digest[:16]}.parquet"
 
 

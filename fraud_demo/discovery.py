@@ -36,7 +36,15 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import requests
 
-from .core import InputError, MissingStepError, ServiceError, Settings, Table, load_settings
+from fraud_demo.core import (
+    InputError,
+    ServiceError,
+    Settings,
+    Table,
+    bypass_proxy,
+    import_extra,
+    load_settings,
+)
 
 # %% ../nbs/01_discovery.ipynb #8ac8a1f6
 @dataclass(frozen=True)
@@ -671,6 +679,7 @@ def find_mlflow(
     "Find the MLflow server, and say for each other place why it is not the one."
     settings = settings or load_settings()
     verify = find_certificates(settings)
+    bypass_proxy()
     texts = (explicit, settings.mlflow_tracking_uri, settings.mlflow_route)
     own = dict(zip(OWN_SOURCES, texts, strict=True))
     chosen = next((source for source in OWN_SOURCES if own[source]), None)
@@ -722,13 +731,7 @@ def connect_mlflow(
         os.environ["MLFLOW_TRACKING_SERVER_CERT_PATH"] = settings.ca_bundle
     if route.login:
         os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = route.login
-    try:
-        import mlflow
-    except ImportError:
-        fix = 'Run `pip install "fraud-demo[registry]"`.'
-        raise MissingStepError(
-            "The package mlflow is not installed.", "Only its client can log a run.", fix
-        ) from None
+    mlflow = import_extra("mlflow", "registry")
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it
     before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(route.url)

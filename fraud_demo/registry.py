@@ -18,12 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import requests
 
-from .core import InputError, MissingStepError, ObjectStore, ServiceError, Settings, Table
+from fraud_demo.core import (
+    InputError,
+    MissingStepError,
+    ObjectStore,
+    ServiceError,
+    Settings,
+    Table,
+    is_loopback,
+)
 from .data import LabeledRows, Split
 from .discovery import connect_mlflow
 from .evaluation import DecisionCost, Evaluation, evaluate
@@ -415,14 +422,13 @@ def open_bucket(
     from botocore.session import Session
 
     nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
-    is_here = urlsplit(store.endpoint).hostname in ("127.0.0.1", "localhost", "::1")
     config = Config(
         s3={"addressing_style": "path"},
         connect_timeout=2,
         read_timeout=read_timeout_s,
         retries={"total_max_attempts": attempts},
         response_checksum_validation="when_required",
-        proxies={} if is_here else None,
+        proxies={} if is_loopback(store.endpoint) else None,
     )  # a proxy cannot reach this machine's own ports
     return boto3.session.Session(botocore_session=Session(nothing)).client(
         "s3",

@@ -6,12 +6,11 @@
 __all__ = ['ENDPOINT_PATH', 'ROWS_PER_REQUEST', 'DATATYPES', 'STATUSES', 'ModelAddress', 'parse_endpoint', 'locate_model',
            'Scores', 'Scorer', 'Answer', 'read_column', 'make_scores', 'TensorScorer', 'split_rows', 'join_scores',
            'TensorSpec', 'ModelMetadata', 'read_metadata', 'encode_request', 'decode_tensor', 'decode_answer',
-           'check_response', 'ModelConnection', 'EndpointScorer', 'import_extra', 'LocalScorer', 'RegistryScorer',
-           'GrpcScorer', 'make_scorer', 'FileScores', 'score_file']
+           'check_response', 'ModelConnection', 'EndpointScorer', 'LocalScorer', 'RegistryScorer', 'GrpcScorer',
+           'make_scorer', 'FileScores', 'score_file']
 
 # %% ../nbs/06_serving.ipynb #088e4b4d
 import csv
-import importlib
 import json
 import os
 import re
@@ -23,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
@@ -43,6 +41,8 @@ from fraud_demo.core import (
     Table,
     Transaction,
     check_names,
+    import_extra,
+    is_loopback,
     load_settings,
     to_features,
 )
@@ -558,8 +558,7 @@ def find_proxies(
     url: str,  # address to ask
 ) -> dict[str, None] | None:  # None: as the environment says
     "Keep requests to this machine away from the proxies of the environment."
-    is_here = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-    return dict.fromkeys(("http", "https", "all")) if is_here else None
+    return dict.fromkeys(("http", "https", "all")) if is_loopback(url) else None
 
 # %% ../nbs/06_serving.ipynb #3fce0d4e
 class ModelConnection:
@@ -671,21 +670,6 @@ class EndpointScorer(TensorScorer):
         response = self._connection.ask("/infer", body, headers)
         check_response(self.address, response)
         return decode_answer(response.content, response.headers.get("Inference-Header-Content-Length"))
-
-# %% ../nbs/06_serving.ipynb #3eb51176
-def import_extra(
-    module: str,  # package to import, for example "onnxruntime"
-    extra: str,  # extra of fraud-demo that brings it, for example "local"
-) -> ModuleType:  # MissingStepError when it is not installed
-    "Import a package that the library does without until it is needed."
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise MissingStepError(
-            f"{module} is not installed.",
-            "It comes with an extra of fraud-demo, to keep the library itself small.",
-            f"Run pip install 'fraud-demo[{extra}]'.",
-        ) from None
 
 # %% ../nbs/06_serving.ipynb #ca4c5a27
 ORT_DATATYPES = {

@@ -9,12 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PUBLISHED = "FRAUD_DEMO_REAL_CSV"
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_ROUTE", "INFERENCE_ENDPOINT", "AWS_S3_ENDPOINT", "AWS_S3_BUCKET",
                  "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GRADIO_SERVER_PORT")  # fmt: skip
+
+# How long an example takes says something about the machine and nothing about the code. In CI every run draws
+# the same examples, so that a red run can be repeated; elsewhere each run looks at new ones.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("tests"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "tests")
 
 
 def pytest_configure():

@@ -237,7 +237,7 @@ def promote(
 
     settings = load_settings()
     split = split_transactions(prepare_transactions(settings, rows))
-    promotion = promote(settings, load_version(settings, version).version, split.test, split.digest)
+    promotion = promote(settings, load_version(settings, version).version, split)
     show_table(promotion.table, "Gate")
     console.print(f"\n{promotion}")
     if not promotion.promoted:

@@ -36,7 +36,7 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fraud_demo.core import (
     InputError,
@@ -46,6 +46,7 @@ from fraud_demo.core import (
     Settings,
     Table,
     find_object_store,
+    is_loopback,
     read_json,
 )
 from ..registry import open_bucket
@@ -486,7 +487,7 @@ def ask(
     import requests
 
     with requests.Session() as session:
-        session.trust_env = urlsplit(url).hostname not in ("127.0.0.1", "localhost")
+        session.trust_env = not is_loopback(url)
         with suppress(requests.RequestException, OSError):
             return session.get(url, timeout=timeout_s, allow_redirects=False, **options)
     return None

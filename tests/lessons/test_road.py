@@ -301,6 +301,14 @@ def test_mlflow_down_is_said_in_sentences(road, tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_model_server_down_is_said_in_sentences(road, tmp_path):
+    for number in ("06", "07"):
+        done = road.run("lessons", "run", number, "--report", tmp_path, check=False,
+                        INFERENCE_ENDPOINT="http://127.0.0.1:9")  # fmt: skip
+        assert done.returncode == 1 and "the connection was refused" in done.stdout, done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_bad_data_is_said_in_sentences(road, tmp_path):
     done = road.run("train", "--output", tmp_path / "model", check=False, FRAUD_DEMO_DATA="no-such-file.csv")
     assert done.returncode == 2 and done.stderr.count("\n") == 3, done.stderr
@@ -347,6 +355,32 @@ def test_wheel_scores_in_an_empty_environment(road, tmp_path):
     )
     done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["True False", "[]"], done.stdout + done.stderr
+
+
+def test_promote_and_rollback_commands_move_what_serves(road):
+    """The lessons left two versions of one run: equal ones may follow each other, and go back."""
+    before = road.status()["model"]["version"]
+    other = {"1": "2", "2": "1"}[before]
+    done = road.run("promote", other)
+    assert f"Version {other} is the champion from now on." in done.stdout and "REFUSED" not in done.stdout
+    assert road.status()["model"]["version"] == other
+    answer = requests.get(road.status()["model"]["endpoint"].removesuffix("/infer"), timeout=10)
+    assert answer.json()["versions"] == [other]
+    assert f"Version {before} serves again." in road.run("rollback").stdout
+    assert road.status()["model"]["version"] == before
+    done = road.run("promote", "99", check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 3 and "no version 99" in done.stderr
+
+
+def test_score_command_gives_the_same_file_from_both_places(road, tmp_path):
+    import pandas as pd
+
+    rows = tmp_path / "rows.csv"
+    pd.DataFrame([HARMLESS, FRAUD] * 600, columns=list(FEATURE_NAMES)).to_csv(rows, index=False)
+    for name, option in (("here.csv", []), ("there.csv", ["--endpoint"])):
+        done = road.run("score", rows, "--output", tmp_path / name, *option)
+        assert "1,200 rows scored" in done.stdout and "600 called fraud" in done.stdout
+    assert (tmp_path / "here.csv").read_bytes() == (tmp_path / "there.csv").read_bytes()
 
 
 def test_train_command_writes_model_and_figures(road, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
-from fraud_demo.core import FEATURE_NAMES, InputError, MissingStepError, ServiceError, load_settings
+from fraud_demo.core import FEATURE_NAMES, MissingStepError, ServiceError, load_settings
 from fraud_demo.data import generate_transactions, split_transactions
 from fraud_demo.evaluation import DecisionCost
 from fraud_demo.registry import Champion, Promotion, check_rules, connect_bucket, publish, wait_for_version
@@ -17,9 +17,8 @@ COST = DecisionCost()
 
 
 @pytest.fixture(scope="module")
-def test_rows():
-    split = split_transactions(generate_transactions(5_000, seed=2), seed=1)
-    return split.test, split.digest
+def split():
+    return split_transactions(generate_transactions(5_000, seed=2), seed=1)
 
 
 def write_model(
@@ -54,6 +53,7 @@ def make_version(path, digest_of_rows, parity="1e-07", version="1"):
         "onnx_digest": hashlib.sha256(path.read_bytes()).hexdigest(),
         "split_digest": digest_of_rows,
         "parity_max_abs_error": parity,
+        "parity_changed_decisions": "0.0",
     }
     return Champion(version, path, 0.5, {}, tags)
 
@@ -62,21 +62,19 @@ def verdicts(rules):
     return {rule.name.split(" per ")[0]: rule.passed for rule in rules}
 
 
-def test_first_version_must_beat_never(test_rows, tmp_path):
-    rows, digest = test_rows
-    good = make_version(write_model(tmp_path / "good.onnx", 4.0, 0.5), digest)
-    assert verdicts(check_rules(good, None, rows, digest, COST)) == {
-        "same file": True, "parity": True, "same rows": True, "cost": True}  # fmt: skip
-    never = make_version(write_model(tmp_path / "never.onnx", 4.0, 2.0), digest)
-    assert verdicts(check_rules(never, None, rows, digest, COST))["cost"] is False
+def test_first_version_must_beat_never(split, tmp_path):
+    good = make_version(write_model(tmp_path / "good.onnx", 4.0, 0.5), split.digest)
+    assert verdicts(check_rules(good, None, split, COST)) == {
+        "same file": True, "signature": True, "same rows": True, "parity": True, "cost": True}  # fmt: skip
+    never = make_version(write_model(tmp_path / "never.onnx", 4.0, 2.0), split.digest)
+    assert verdicts(check_rules(never, None, split, COST))["cost"] is False
 
 
-def test_worse_model_is_refused_and_equal_one_passes(test_rows, tmp_path):
-    rows, digest = test_rows
-    champion = make_version(write_model(tmp_path / "champion.onnx", 4.0, 0.5), digest)
-    worse = make_version(write_model(tmp_path / "worse.onnx", -4.0, 0.5), digest, version="2")
-    assert verdicts(check_rules(champion, champion, rows, digest, COST))["cost"] is True
-    rules = check_rules(worse, champion, rows, digest, COST)
+def test_worse_model_is_refused_and_equal_one_passes(split, tmp_path):
+    champion = make_version(write_model(tmp_path / "champion.onnx", 4.0, 0.5), split.digest)
+    worse = make_version(write_model(tmp_path / "worse.onnx", -4.0, 0.5), split.digest, version="2")
+    assert verdicts(check_rules(champion, champion, split, COST))["cost"] is True
+    rules = check_rules(worse, champion, split, COST)
     assert [name for name, passed in verdicts(rules).items() if not passed] == ["cost"]
     text = str(Promotion("2", "1", rules, promoted=False))
     assert text.startswith("Version 2 is refused. cost per 1,000 against version 1: ")
@@ -84,34 +82,40 @@ def test_worse_model_is_refused_and_equal_one_passes(test_rows, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "rule"),
-    [({"parity_max_abs_error": "0.001"}, "parity"), ({"parity_max_abs_error": "nan"}, "parity"), ({"onnx_digest": "0" * 64}, "same file"),
+    [({"parity_max_abs_error": "0.001"}, "parity"), ({"parity_max_abs_error": "nan"}, "parity"),
+     ({"parity_changed_decisions": "1.0"}, "parity"), ({"onnx_digest": "0" * 64}, "same file"),
      ({"split_digest": "other"}, "same rows")],
 )  # fmt: skip
-def test_each_rule_refuses_by_its_own_name(test_rows, tmp_path, change, rule):
-    rows, digest = test_rows
-    version = make_version(write_model(tmp_path / "model.onnx", 4.0, 0.5), digest)
+def test_each_rule_refuses_by_its_own_name(split, tmp_path, change, rule):
+    version = make_version(write_model(tmp_path / "model.onnx", 4.0, 0.5), split.digest)
     rules = check_rules(
         Champion(version.version, version.onnx_path, 0.5, {}, {**version.tags, **change}),
         None,
-        rows,
-        digest,
+        split,
         COST,
     )
-    assert [name for name, passed in verdicts(rules).items() if not passed] == [rule]
+    refused = [name for name, passed in verdicts(rules).items() if not passed]
+    assert refused == ([rule, "cost"] if rule == "same file" else [rule])  # what is not ours is not run
 
 
-def test_missing_tags_refuse(test_rows, tmp_path):
-    rows, digest = test_rows
+def test_missing_tags_refuse(split, tmp_path):
     bare = Champion("1", write_model(tmp_path / "model.onnx", 4.0, 0.5), 0.5, {}, {})
-    assert verdicts(check_rules(bare, None, rows, digest, COST)) == {
-        "same file": False, "parity": False, "same rows": False, "cost": True}  # fmt: skip
+    assert verdicts(check_rules(bare, None, split, COST)) == {
+        "same file": False, "signature": True, "same rows": False, "parity": False, "cost": False}  # fmt: skip
 
 
-def test_changed_signature_is_refused(test_rows, tmp_path):
-    rows, digest = test_rows
+def test_changed_signature_is_refused_and_never_run(split, tmp_path):
     renamed = write_model(tmp_path / "renamed.onnx", 4.0, 0.5, outputs=("score", "is_fraud", "threshold"))
-    with pytest.raises(InputError, match="score"):
-        check_rules(make_version(renamed, digest), None, rows, digest, COST)
+    rules = check_rules(make_version(renamed, split.digest), None, split, COST)
+    assert [name for name, passed in verdicts(rules).items() if not passed] == ["signature", "cost"]
+    assert "'score'" in rules[1].measured and rules[-1].measured == "not run"
+
+
+def test_file_that_is_no_onnx_is_refused(split, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("not a model")
+    rules = check_rules(make_version(path, split.digest), None, split, COST)
+    assert rules[1].measured.startswith("unreadable: ") and not rules[1].passed
 
 
 def test_no_object_store_names_the_command(tmp_path):
