@@ -8,6 +8,7 @@ __all__ = ['console', 'Json', 'show_table', 'show_json', 'up', 'down', 'status',
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -175,7 +176,8 @@ def run(
     console.print()
     show_table(tabulate_results(results), "Lessons")
     console.print(
-        f"\n{sum(r.seconds for r in results if not r.is_kept):.0f} s in all; executed copies in {folder.name}/"
+        f"\n{sum(r.seconds for r in results if not r.is_kept):.0f} s in all; executed copies in {os.path.relpath(folder)}/",
+        soft_wrap=True,
     )
     if failed := [result for result in results if not result.passed]:
         console.print(

@@ -211,7 +211,7 @@ def test_plain_papermill_on_published_rows(road, published_csv, tmp_path, number
     """As an instructor types it: no engine, no flags of ours, any parameter."""
     (path,) = (ROOT / "nbs").glob(f"{number}_*.ipynb")
     name = re.search(
-        r"^(seed|split_seed|timeout_s|price_ratio|rounds|missed_fraud_cost): \w+ = (\S+)",
+        r"^(seed|data_seed|split_seed|timeout_s|price_ratio|rounds|missed_fraud_cost): \w+ = (\S+)",
         "\n".join(
             cell.source
             for cell in nbformat.read(path, as_version=4).cells
