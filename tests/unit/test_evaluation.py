@@ -24,6 +24,7 @@ from fraud_demo.evaluation import (
     evaluate,
     fit_gradient_boosting,
     fit_logistic_regression,
+    plot_calibration,
     plot_confusion,
     plot_cost,
     plot_precision_recall,
@@ -141,15 +142,19 @@ def test_costs_that_cannot_be(costs):
 @limits(max_examples=100, deadline=None)
 @given(CASES, ANY_SCORE)
 def test_evaluation_agrees_with_scikit_learn(case, threshold):
-    from sklearn.metrics import average_precision_score, confusion_matrix, precision_score, recall_score
+    from sklearn import metrics
 
     labels, scores = case
     is_alarm = scores >= np.float32(threshold)
     judged = evaluate(labels, scores, threshold)
-    assert [judged.tn, judged.fp, judged.fn, judged.tp] == confusion_matrix(labels, is_alarm).ravel().tolist()
-    assert judged.precision == pytest.approx(precision_score(labels, is_alarm, zero_division=0))
-    assert judged.recall == pytest.approx(recall_score(labels, is_alarm))
-    assert judged.pr_auc == pytest.approx(average_precision_score(labels, scores))
+    assert [judged.tn, judged.fp, judged.fn, judged.tp] == metrics.confusion_matrix(
+        labels, is_alarm
+    ).ravel().tolist()
+    assert judged.precision == pytest.approx(metrics.precision_score(labels, is_alarm, zero_division=0))
+    assert judged.recall == pytest.approx(metrics.recall_score(labels, is_alarm))
+    assert judged.pr_auc == pytest.approx(metrics.average_precision_score(labels, scores))
+    assert judged.brier == pytest.approx(metrics.brier_score_loss(labels, scores))
+    assert judged.recall_at_999 == recall_at_precision(labels, scores, 0.999)
     assert judged.accuracy == pytest.approx((is_alarm == labels).mean())
     assert judged.rows == len(labels) == judged.tn + judged.fp + judged.fn + judged.tp
 
@@ -177,7 +182,8 @@ def test_a_column_of_probabilities_is_read_as_the_model_gives_it():
 
 def test_metrics_are_plain_numbers():
     metrics = evaluate(np.array([0, 1]), np.array([0.2, 0.9]), np.float32(0.5)).to_metrics()
-    wanted = {"rows", "tn", "fp", "fn", "tp", "threshold", "precision", "recall", "pr_auc", "cost_per_1000"}
+    wanted = {"rows", "tn", "fp", "fn", "tp", "threshold", "precision", "recall", "pr_auc", "recall_at_999",
+              "brier", "cost_per_1000"}  # fmt: skip
     assert set(metrics) == wanted and all(type(value) is float for value in metrics.values())
 
 
@@ -264,6 +270,7 @@ def draw_all(labels, scores, threshold):
         "cost": plot_cost(labels, scores),
         "confusion": plot_confusion(evaluate(labels, scores, threshold)),
         "scores": plot_scores(labels, scores, threshold),
+        "calibration": plot_calibration(labels, scores),
     }
 
 
@@ -272,8 +279,9 @@ def test_plots_have_titles_axes_and_words(judged_scores, tmp_path):
 
     open_figures = pyplot.get_fignums()
     for name, figure in draw_all(*judged_scores, 0.5).items():
-        axis = figure.axes[0]
-        assert axis.get_title() and axis.get_xlabel() and axis.get_ylabel(), name
+        assert figure.axes[0].get_title(), name
+        assert all(axis.get_ylabel() for axis in figure.axes if axis.get_label() != "<colorbar>"), name
+        assert any(axis.get_xlabel() for axis in figure.axes), name
         assert len(figure.get_label()) > 60
         figure.savefig(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 5_000
@@ -304,6 +312,15 @@ def test_curve_passes_through_the_marked_point(judged_scores):
 def test_plots_of_extreme_scores(scores):
     for figure in draw_all([0, 0, 1, 1], scores, 0.5).values():
         figure.canvas.draw()
+
+
+def test_calibration_plot_shows_the_widest_gap():
+    """Half of what is called 80 % is fraud, and nothing of what is called 10 %."""
+    figure = plot_calibration(np.repeat([0, 0, 1], [90, 5, 5]), np.repeat([0.1, 0.8, 0.8], [90, 5, 5]))
+    assert "where the model says 80%, 50% are fraud" in figure.get_label()
+    _, curve = figure.axes[0].lines
+    assert curve.get_xdata().tolist() == pytest.approx([0.1, 0.8])
+    assert curve.get_ydata().tolist() == [0.0, 0.5]
 
 
 def test_plot_without_a_mark(judged_scores):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +13,7 @@ import onnx
 import pytest
 
 from fraud_demo.core import FEATURE_NAMES, InputError
-from fraud_demo.data import generate_transactions, split_transactions
+from fraud_demo.data import LabeledRows, generate_transactions, split_transactions
 from fraud_demo.training import (
     GRAPH_OUTPUTS,
     Parity,
@@ -17,7 +21,12 @@ from fraud_demo.training import (
     build_network,
     check_graph,
     check_parity,
-    edge_rows,
+    fit_network,
+    join_features,
+    load_keras,
+    make_edge_rows,
+    make_judge,
+    make_threshold_rows,
     run_onnx,
     run_openvino,
     to_onnx,
@@ -44,6 +53,8 @@ def trained(split, tmp_path_factory):
         {"hidden": ()},
         {"hidden": (32, 0)},
         {"batch_size": -1},
+        {"batch_size": 0},
+        {"patience": 0},
         {"peak_learning_rate": 0.0},
         {"peak_learning_rate": 2.0},
     ],
@@ -54,11 +65,11 @@ def test_impossible_configuration_is_refused(change):
 
 
 @pytest.mark.parametrize(
-    ("rows", "batch"), [(1, 64), (12_800, 64), (100_000, 128), (640_000, 1024), (10_000_000, 1024)]
+    ("rows", "batch"), [(1, 1), (40, 40), (12_800, 64), (160_000, 128), (640_000, 512), (10_000_000, 512)]
 )
 def test_batch_follows_the_rows(rows, batch):
     assert TrainingConfig().rows_per_step(rows) == batch
-    assert TrainingConfig(batch_size=32).rows_per_step(rows) == 32
+    assert TrainingConfig(batch_size=32).rows_per_step(rows) == min(32, rows)
 
 
 def test_file_has_one_input_and_three_outputs_in_order(trained):
@@ -68,6 +79,7 @@ def test_file_has_one_input_and_three_outputs_in_order(trained):
     assert [value.name for value in model.graph.output] == list(GRAPH_OUTPUTS)
     assert [value.type.tensor_type.elem_type for value in model.graph.output] == [1, 7, 1]
     entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert re.fullmatch(r"fraud-demo \S+, keras \S+, tf2onnx \S+", entries["versions"])
     assert entries["feature_names"] == ",".join(FEATURE_NAMES)
     assert np.float32(entries["threshold"]) == np.float32(trained.threshold)
     assert entries["data_digest"] == trained.data_digest
@@ -100,8 +112,17 @@ def test_answers_do_not_depend_on_the_batch(trained, split):
     assert np.array_equal(together, alone)
 
 
+def test_probabilities_never_leave_their_range(split, tmp_path):
+    """The sigmoid of ONNX Runtime gives 1.0000001 for some large sums: the file has to cut that off."""
+    network = build_network(split.train.features, QUICK)
+    for bias in (-80.0, 12.5, 15.0, 16.5, 18.0, 80.0):
+        network.layers[-1].bias.assign([bias])
+        outputs = run_onnx(to_onnx(network, tmp_path / "model.onnx", 0.5), split.train.features)
+        assert outputs["fraud_probability"].min() >= 0 and outputs["fraud_probability"].max() <= 1, bias
+
+
 def test_edge_rows_give_finite_answers(trained):
-    outputs = run_onnx(trained.onnx_path, edge_rows())
+    outputs = run_onnx(trained.onnx_path, make_edge_rows())
     assert np.isfinite(outputs["fraud_probability"]).all()
     assert ((outputs["fraud_probability"] >= 0) & (outputs["fraud_probability"] <= 1)).all()
 
@@ -137,6 +158,76 @@ def test_failed_parity_refuses_the_model(split, tmp_path, monkeypatch):
     )
     with pytest.raises(InputError, match="does not agree"):
         train(split, replace(QUICK, epochs=1), tmp_path)
+    assert not list(tmp_path.iterdir())  # nobody can serve a file that was refused
+
+
+def test_threshold_rows_lie_next_to_the_threshold(trained, split):
+    network = build_network(split.train.features, QUICK)
+    threshold = float(np.median(network(split.test.features, training=False)))
+    rows = make_threshold_rows(network, split.test.features, threshold)
+    below, above = np.split(network(rows, training=False).numpy()[:, 0], 2)
+    assert len(below) == 64 and (below < threshold).all() and (above >= threshold).all()
+    assert np.median(above - below) < 1e-6
+    assert len(make_threshold_rows(network, split.test.features, 2.0)) == 0
+
+
+def test_parity_covers_every_row_of_the_table(trained, split):
+    assert trained.parity.rows > len(join_features(split)) == 20_000
+
+
+def test_training_stops_when_it_gets_no_better_and_keeps_the_best(split):
+    """Labels by chance: what the network learns by heart makes it worse on other rows."""
+    rng = np.random.default_rng(0)
+
+    def toss(rows):
+        return LabeledRows(rows.features, rng.integers(0, 2, len(rows)).astype(np.int8))
+
+    few = LabeledRows(split.train.features[:500], split.train.labels[:500])
+    chance = replace(split, train=toss(few), validation=toss(split.validation))
+    config = TrainingConfig(epochs=60, seed=3, patience=2)
+    network = build_network(few.features, config)
+    history = fit_network(network, chance, config)
+    assert 36 < len(history["val_loss"]) < 60
+    loss, _ = make_judge(network, chance.validation)()
+    assert float(loss) == pytest.approx(min(history["val_loss"][36:]))
+
+
+def test_training_reports_each_epoch_and_feeds_callbacks(split, tmp_path):
+    keras = load_keras()
+
+    class Listener(keras.callbacks.Callback):
+        heard = []
+
+        def on_train_begin(self, logs=None):
+            self.heard.append("begin")
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.heard.append((epoch, sorted(logs)))
+
+        def on_train_end(self, logs=None):
+            self.heard.append("end")
+
+    told = []
+    train(split, QUICK, tmp_path, lambda epoch, logs: told.append((epoch, logs["loss"])), [Listener()])
+    names = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    assert Listener.heard == ["begin", (0, names), (1, names), "end"]
+    assert [epoch for epoch, _ in told] == [0, 1] and told[1][1] < told[0][1]
+
+
+def test_seed_decides_in_every_process(trained):
+    """The same file from another process, down to the byte."""
+    code = (
+        "import hashlib, tempfile, pathlib\n"
+        "from fraud_demo.data import LabeledRows, generate_transactions, split_transactions\n"
+        "from fraud_demo.training import TrainingConfig, train\n"
+        "split = split_transactions(generate_transactions(20_000, seed=5), seed=1)\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    path = train(split, TrainingConfig(epochs=2, seed=3), pathlib.Path(folder)).onnx_path\n"
+        "    print(hashlib.sha256(path.read_bytes()).hexdigest())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(trained.onnx_path.read_bytes()).hexdigest()
+    assert done.stderr == ""
 
 
 def test_history_has_one_figure_per_epoch(trained):
