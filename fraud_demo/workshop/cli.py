@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['console', 'Json', 'show_table', 'show_json', 'up', 'down', 'status', 'logs', 'show_status', 'show_progress', 'run',
-           'train', 'promote', 'rollback', 'score', 'app', 'doctor', 'make_cli', 'main']
+           'make_folder', 'train', 'promote', 'rollback', 'score', 'app', 'doctor', 'make_cli', 'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
@@ -185,6 +189,24 @@ def run(
         )
         raise typer.Exit(1)
 
+# %% ../../nbs/workshop/cli.ipynb #b2d8d002
+@contextmanager
+def make_folder(
+    folder: Path,  # where the files shall be in the end
+) -> Iterator[Path]:  # a folder beside it, to write to; InputError when that is not possible
+    "Fill a folder all at once: its files appear together, at the end, or not at all."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
+    except OSError as error:
+        raise InputError(
+            f"Nothing can be written to {folder}.", f"{error.strerror}.", "Name another folder in --output."
+        ) from None
+    with aside as path:
+        yield Path(path)
+        for file in sorted(Path(path).iterdir()):
+            file.replace(folder / file.name)
+
 # %% ../../nbs/workshop/cli.ipynb #e029d768
 def train(
     output: Annotated[Path, typer.Option(help="Folder for model.onnx and metrics.json.")] = Path("model"),
@@ -206,24 +228,38 @@ def train(
     from fraud_demo.data import prepare_transactions, split_transactions
     from fraud_demo.training import TrainingConfig, train
 
+    def tell(words: str) -> None:
+        if not as_json:
+            console.print(words)
+
     start, settings = time.perf_counter(), load_settings()
     if data is not None:
         settings = replace(settings, data_file=data.absolute())
-    table = prepare_transactions(settings, rows)
-    tell = (
-        (lambda epoch, logs: console.print(f"epoch {epoch + 1:3}  loss {logs['loss']:.5f}"))
-        if not as_json
-        else None
+    tell(
+        f"Reading {settings.data_file.name} ..."
+        if settings.data_file
+        else f"Drawing {rows:,} transactions ..."
     )
-    trained = train(split_transactions(table), TrainingConfig(epochs=epochs, seed=seed), output, tell)
-    figures = {**trained.to_metrics(), "rows": len(table), "total_s": time.perf_counter() - start}
-    (output / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
+    table = prepare_transactions(settings, rows)
+    split, n_rows = split_transactions(table), len(table)
+    del table  # the split holds the rows
+    tell(f"Training on {len(split.train):,} of them ...")
+    with make_folder(output) as aside:
+        trained = train(
+            split,
+            TrainingConfig(epochs=epochs, seed=seed),
+            aside,
+            lambda epoch, logs: tell(
+                f"epoch {epoch + 1:3}  loss {logs['loss']:.5f}  validation loss {logs['val_loss']:.5f}"
+            ),
+        )
+        figures = {**trained.to_metrics(), "rows": n_rows, "total_s": time.perf_counter() - start}
+        (aside / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     if as_json:
         show_json(figures)
     else:
-        show_table(
-            Table(("figure", "value"), tuple((name, f"{value:.6g}") for name, value in figures.items()))
-        )
+        rounded = tuple((name, f"{value:.6g}") for name, value in figures.items())
+        show_table(Table(("figure", "value"), rounded), f"In {output}: model.onnx, metrics.json")
 
 # %% ../../nbs/workshop/cli.ipynb #8314cf27
 def promote(
@@ -335,6 +371,8 @@ def main() -> None:
         make_cli()()
     except FraudDemoError as error:
         Console(stderr=True, highlight=False).print(
-            f"[bold]{error.what}[/bold]\n{error.why}\n{error.fix}", soft_wrap=True
+            f"[bold]{escape(error.what)}[/bold]\n{escape(error.why)}\n{escape(error.fix)}", soft_wrap=True
         )
+        if table := getattr(error, "table", None):  # every bad value, or every place that was tried
+            typer.echo(f"\n{table}", err=True)
         sys.exit(2 if isinstance(error, InputError) else 1)

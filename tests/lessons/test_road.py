@@ -45,9 +45,9 @@ def ask_mlflow(url: str, path: str, **query) -> dict:
     return answer.json()
 
 
-def find_runs(url: str) -> list[dict]:
+def find_runs(url: str, experiment: str = NAME) -> list[dict]:
     found = requests.get(
-        f"{url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": NAME}, timeout=30
+        f"{url}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": experiment}, timeout=30
     )
     if found.status_code == 404:
         return []
@@ -355,6 +355,49 @@ def test_wheel_scores_in_an_empty_environment(road, tmp_path):
     )
     done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == ["True False", "[]"], done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("moment", ["epoch 1", "logging"])
+def test_training_killed_half_way_leaves_nothing_that_looks_finished(road, tmp_path, moment):
+    """Once while it trains, once while it logs what it made."""
+    seat = f"killed-{moment.replace(' ', '-')}"
+    code = (
+        "import os, signal\n"
+        "import fraud_demo.training as training\n"
+        "from fraud_demo.core import load_settings\n"
+        "from fraud_demo.data import generate_transactions, split_transactions\n"
+        "def die(*_):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"if {moment!r} == 'logging':\n"
+        "    training.log_served_model = die\n"
+        "split = split_transactions(generate_transactions(20_000, 0))\n"
+        f"training.train_tracked(load_settings(), split, training.TrainingConfig(epochs=3), die if {moment!r} == 'epoch 1' else None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**road.environ, "FRAUD_DEMO_SEAT": seat},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    (run,) = find_runs(road.url("mlflow"), f"{NAME}-{seat}")
+    assert run["info"]["status"] == "RUNNING"
+    assert "fraud_demo.stage" not in {tag["key"] for tag in run["data"]["tags"]}
+    told = road.run("lessons", "run", "05", "--report", tmp_path, check=False, FRAUD_DEMO_SEAT=seat)
+    assert told.returncode == 1 and "has no finished run" in told.stdout
+
+
+def test_train_command_killed_leaves_the_model_of_before(tmp_path):
+    """At a few moments from the start to the end."""
+    output = tmp_path / "model"
+    environ = {**os.environ, "FRAUD_DEMO_HOME": str(tmp_path / "home")}
+    command = [BIN / "fraud-demo", "train", "--rows", "20000", "--epochs", "4", "--output", output]
+    subprocess.run([*command, "--seed", "1"], env=environ, check=True, capture_output=True)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert set(before) == {"model.onnx", "metrics.json"}
+    for words in ("Training on", "epoch   1", "epoch   4"):
+        process = subprocess.Popen([*command, "--seed", "2"], env={**environ, "PYTHONUNBUFFERED": "1"},
+                                   stdout=subprocess.PIPE, text=True)  # fmt: skip
+        assert any(words in line for line in process.stdout)
+        process.kill()
+        process.wait()
+        assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
 def test_promote_and_rollback_commands_move_what_serves(road):

@@ -78,6 +78,16 @@ def test_generation_is_determined_by_the_seed(table):
     assert not table.equals(generate_transactions(20_000, seed=4))
 
 
+def test_long_tables_are_drawn_in_pieces(monkeypatch, home):
+    monkeypatch.setattr(data, "PIECE_ROWS", 300)
+    pieces = list(data.generate_pieces(1_000, seed=4))
+    assert [len(piece) for piece in pieces] == [300, 300, 300, 100]
+    whole = generate_transactions(1_000, seed=4)
+    pd.testing.assert_frame_equal(pd.concat(pieces, ignore_index=True), whole)
+    assert len(whole.drop_duplicates(AMOUNTS)) == 1_000  # no piece repeats another
+    pd.testing.assert_frame_equal(prepare_transactions(home, 1_000, 4), whole)
+
+
 def test_laws_of_the_columns(table):
     logs = np.log(table[AMOUNTS].to_numpy(np.float64))
     assert np.allclose(logs.mean(axis=0), [np.log(10), 0, 0], atol=0.05)
@@ -138,6 +148,20 @@ def test_generated_amounts_are_distributed_as_published(published, name):
 
     generated = generate_transactions(200_000, seed=0)
     assert ks_2samp(published[name], generated[name]).pvalue > 0.01
+
+
+def test_a_slightly_different_process_would_be_noticed(published):
+    """The comparison above can fail: a law moved by a few percent does not pass it."""
+    from scipy.stats import ks_2samp
+
+    drawn = generate_transactions(1_000_000, seed=0)
+    for name, shift in (
+        ("distance_from_home", lambda x: x * 1.05),
+        ("distance_from_home", lambda x: 10 * (x / 10) ** 1.06),
+        ("distance_from_last_transaction", lambda x: x**1.06),
+        ("ratio_to_median_purchase_price", lambda x: x * 1.04),
+    ):
+        assert ks_2samp(published[name], shift(drawn[name])).pvalue < 0.01, name
 
 
 @pytest.mark.parametrize("name", [*FLAGS, "fraud"])
@@ -244,8 +268,14 @@ def test_text_in_a_number_column(few, tmp_path, name):
     wrong.loc[7, "used_chip"] = "yes"
     wrong.loc[9, "used_chip"] = "no"
     error = refuse(write(wrong, tmp_path / name))
-    assert "row 7: used_chip cannot be 'yes'" in error.what
-    assert "2 of 50" in error.why
+    assert error.what == (
+        f"2 of 50 rows of {name} cannot be right: row 7, used_chip = 'yes' (not a number), "
+        "row 9, used_chip = 'no' (not a number)."
+    )
+    assert error.table.rows == (
+        (7, "used_chip", "yes", "not a number"),
+        (9, "used_chip", "no", "not a number"),
+    )
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.zip", "t.parquet"])
@@ -255,12 +285,15 @@ def test_empty_cells_are_missing_and_not_text(few, tmp_path, name):
     assert find_bad_rows(load_transactions(write(wrong, tmp_path / name))).rows[0][::3] == (3, "missing")
     wrong = wrong.astype({"used_chip": "string"})
     wrong.loc[7, "used_chip"] = "yes"
-    assert "row 7: used_chip cannot be 'yes'" in refuse(write(wrong, tmp_path / name)).what
+    assert "row 7, used_chip = 'yes' (not a number)" in refuse(write(wrong, tmp_path / name)).what
 
 
 def test_dates_are_not_numbers(few, tmp_path):
     wrong = few.assign(distance_from_home=pd.Timestamp("2026-01-01"))
-    assert "row 0: distance_from_home" in refuse(write(wrong, tmp_path / "t.parquet")).what
+    assert (
+        "row 0, distance_from_home = '2026-01-01' (not a number)"
+        in refuse(write(wrong, tmp_path / "t.parquet")).what
+    )
 
 
 def test_numbers_kept_as_text_are_read(few, tmp_path):
@@ -367,9 +400,11 @@ def test_rows_are_counted_by_position_not_by_index(few):
 def test_long_lists_are_cut_and_counted(few):
     wrong = few.astype(float).assign(used_chip=7.0)
     assert len(find_bad_rows(wrong).rows) == 20
-    with pytest.raises(InputError, match=r"50 of 50 rows cannot be right.*row 4, .*\.\.\.") as caught:
+    with pytest.raises(
+        InputError, match=r"50 of 50 rows of the table cannot be right.*row 4, .*\.\.\."
+    ) as caught:
         validate_transactions(wrong)
-    assert len(caught.value.what) < 400
+    assert len(caught.value.what) < 400 and len(caught.value.table.rows) == 20
 
 
 def test_zero_is_a_valid_amount(few):
@@ -390,13 +425,59 @@ def test_table_without_label_or_rows_is_refused(few):
         validate_transactions(few.head(0))
 
 
+def test_text_is_listed_across_the_pieces_of_a_long_file(few, tmp_path):
+    """A file is read a few megabytes at a time; rows are counted through all of them."""
+    lines = few.to_csv(index=False).splitlines()
+    long = [lines[0], *lines[1:] * 8_000]
+    for row in (5, 399_000):
+        long[row + 1] = long[row + 1].replace(",0.0,", ",maybe,", 1).replace(",1.0,", ",maybe,", 1)
+    (tmp_path / "long.csv").write_text("\n".join(long))
+    assert (tmp_path / "long.csv").stat().st_size > 2 * 2**23
+    error = refuse(tmp_path / "long.csv")
+    assert error.what.startswith("2 of 400,000 rows") and {row[0] for row in error.table.rows} == {5, 399_000}
+
+
+def test_ten_gigabytes_of_zeros_are_refused_at_once(few, tmp_path):
+    """Zero bytes without and with a header; as a file and as a small archive of them."""
+    script = (
+        "import resource, sys, time\n"
+        "from fraud_demo.core import InputError\n"
+        "from fraud_demo.data import load_transactions\n"
+        "began = time.monotonic()\n"
+        "try:\n"
+        "    load_transactions(sys.argv[1])\n"
+        "except InputError as error:\n"
+        "    print(error.what)\n"
+        "assert time.monotonic() - began < 20\n"
+        "assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 600_000, 'kilobytes'\n"
+    )
+    header = (",".join(COLUMN_NAMES) + "\n").encode()
+    for name, start in (("none.csv", b""), ("header.csv", header), ("bomb.zip", header)):
+        path = tmp_path / name
+        if name.endswith(".zip"):
+            with (
+                zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+                archive.open("t.csv", "w") as file,
+            ):
+                file.write(start)
+                for _ in range(120):
+                    file.write(bytes(10_000_000))
+        else:
+            path.write_bytes(start)
+            os.truncate(path, 10 * 2**30)
+        done = subprocess.run(
+            [sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 and f"{name} cannot be read." in done.stdout, done.stdout + done.stderr
+
+
 # Keeping
 
 
 def test_generated_table_is_kept_and_read_again(home, monkeypatch):
     first = prepare_transactions(home, rows=500, seed=2)
     pd.testing.assert_frame_equal(first, generate_transactions(500, seed=2))
-    monkeypatch.setattr(data, "generate_transactions", None)  # a second call must not need it
+    monkeypatch.setattr(data, "generate_pieces", None)  # a second call must not need it
     pd.testing.assert_frame_equal(prepare_transactions(home, rows=500, seed=2), first)
     assert [path.suffix for path in (home.home / "data").iterdir()] == [".parquet"]
 
