@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help workshop test lab up down prepare lock clean
+.PHONY: help workshop test lab up down prepare lock bench clean
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -47,6 +47,9 @@ lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 	$$compile setup.py --extra dev -c requirements.lock -o requirements-test.lock; \
 	$$compile requirements-bootstrap.in -c requirements.lock -o requirements-bootstrap.lock; \
 	$$compile setup.py --extra app -c requirements.lock -o deploy/app/requirements.lock
+
+bench: .venv/workshop.stamp  ## run the benchmarks
+	$(BIN)/python benchmarks/training.py
 
 clean: down  ## remove the environment and everything the stack stored
 	rm -rf .venv .workshop
