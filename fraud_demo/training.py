@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LIMIT', 'TrainingConfig', 'load_keras', 'build_network',
-           'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'to_onnx', 'check_graph', 'run_in_pieces',
-           'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows', 'make_threshold_rows', 'check_parity',
-           'TrainedModel', 'train', 'check_agreement', 'make_python_model', 'log_served_model', 'describe_code',
-           'log_figures', 'train_tracked', 'describe_config', 'list_packages']
+           'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'draw_rows', 'to_onnx', 'check_graph',
+           'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows', 'make_threshold_rows',
+           'check_parity', 'TrainedModel', 'train', 'check_agreement', 'make_python_model', 'log_served_model',
+           'describe_code', 'log_figures', 'train_tracked', 'describe_config', 'list_packages']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
@@ -48,8 +48,9 @@ class TrainingConfig:
     "How to build and train the network."
 
     hidden: tuple[int, ...] = (32, 32, 32)  # units of each hidden layer, as in the original demo
-    epochs: int = 20  # passes over the training rows, at most
-    batch_size: int | None = None  # rows per step; None: about 1250 steps an epoch, 64 to 512 rows
+    epochs: int = 20  # passes over the frauds and the legitimate rows drawn for each pass, at most
+    legitimate_share: float = 0.5  # of the legitimate rows, drawn anew for each epoch; above 0, up to 1
+    batch_size: int | None = None  # rows per step; None: 64 to 512, the more the longer the table
     peak_learning_rate: float = 6e-2  # highest step size of Adam, reached after 30 % of the steps
     patience: int = 5  # epochs without a better validation loss, late in the training, before it stops
     seed: int = 7  # of the weights and of the order of the rows
@@ -57,10 +58,11 @@ class TrainingConfig:
 
     def __post_init__(self):
         sizes = (*self.hidden, self.epochs, self.patience, 1 if self.batch_size is None else self.batch_size)
-        if not self.hidden or min(sizes) < 1 or not 0 < self.peak_learning_rate < 1:
+        shares = (0 < self.peak_learning_rate < 1, 0 < self.legitimate_share <= 1)
+        if not self.hidden or min(sizes) < 1 or not all(shares):
             raise InputError(
                 "This training configuration cannot work.",
-                "Layers, epochs, patience and batch size count from 1, the learning rate lies between 0 and 1.",
+                "Layers, epochs, patience and batch size count from 1, learning rate and share lie between 0 and 1.",
                 "Correct TrainingConfig.",
             )
 
@@ -122,12 +124,12 @@ def build_network(
 # %% ../nbs/04_training.ipynb #6b390e1e
 def add_optimizer(
     network: Any,  # keras.Model from build_network
-    config: TrainingConfig,  # epochs, batch size, peak of the learning rate
-    n_rows: int,  # number of training rows
+    config: TrainingConfig,  # epochs, peak of the learning rate
+    n_steps: int,  # steps of one epoch
 ) -> None:
     "Give a network its loss and its optimizer: Adam, on a learning rate that rises and falls once."
     keras = load_keras()
-    steps = config.epochs * (n_rows // config.rows_per_step(n_rows))
+    steps = config.epochs * n_steps
     warmup = max(1, round(0.3 * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         1e-3, steps - warmup, warmup_target=config.peak_learning_rate, warmup_steps=warmup
@@ -140,27 +142,29 @@ def make_epoch(
     network: Any,  # keras.Model with its optimizer
     rows: LabeledRows,  # training rows; they are copied to TensorFlow once
     batch_size: int,  # rows per step
-) -> Callable:  # takes an order of the rows, int32 [n]; gives mean loss and mean accuracy
+    n_steps: int,  # steps of one epoch
+    share: float = 1.0,  # of the legitimate rows that an epoch sees
+) -> Callable:  # takes numbers of rows, int32, at least n_steps * batch_size; gives mean loss and accuracy
     "Compile one epoch into one call: a loop over all steps, without Python in between."
     keras = load_keras()
     import tensorflow as tf
 
     features, labels = tf.constant(rows.features), tf.constant(rows.labels[:, None], tf.float32)
-    loss_of, n_steps = keras.losses.BinaryCrossentropy(), len(rows) // batch_size
+    loss_of = keras.losses.BinaryCrossentropy()
 
     @tf.function(jit_compile=True)
-    def run_epoch(order):
+    def run_epoch(drawn):
         total_loss, total_accuracy = 0.0, 0.0
         for step in tf.range(n_steps):
-            chosen = tf.slice(order, [step * batch_size], [batch_size])
+            chosen = tf.slice(drawn, [step * batch_size], [batch_size])
             x, y = tf.gather(features, chosen), tf.gather(labels, chosen)
             with tf.GradientTape() as tape:
-                probability = network(x, training=True)
-                loss = loss_of(y, probability)
+                p = network(x, training=True)
+                loss = loss_of(y, p / (p + share * (1 - p)))  # fraud is more frequent among drawn rows
             gradients = tape.gradient(loss, network.trainable_variables)
             network.optimizer.apply(gradients, network.trainable_variables)
             total_loss += loss
-            total_accuracy += tf.reduce_mean(keras.metrics.binary_accuracy(y, probability))
+            total_accuracy += tf.reduce_mean(keras.metrics.binary_accuracy(y, p))
         return total_loss / n_steps, total_accuracy / n_steps
 
     return run_epoch
@@ -178,7 +182,7 @@ def make_judge(
     import tensorflow as tf
 
     features, labels = tf.constant(rows.features), tf.constant(rows.labels[:, None], tf.float32)
-    size = min(len(rows), PIECE_ROWS)
+    size = min(len(rows), 4 * PIECE_ROWS)
     n_pieces, rest = divmod(len(rows), size)
 
     def add_up(start, n):
@@ -206,8 +210,10 @@ def fit_network(
 ) -> dict[str, list[float]]:  # loss, accuracy, val_loss, val_accuracy per epoch
     "Train the network on the training rows, and keep the weights that were best on the validation rows."
     keras = load_keras()
-    add_optimizer(network, config, len(split.train))
-    run_epoch = make_epoch(network, split.train, config.rows_per_step(len(split.train)))
+    rng, batch_size = np.random.default_rng(config.seed), config.rows_per_step(len(split.train))
+    n_steps = max(1, len(draw_rows(split.train, config.legitimate_share, rng)) // batch_size)
+    add_optimizer(network, config, n_steps)
+    run_epoch = make_epoch(network, split.train, batch_size, n_steps, config.legitimate_share)
     judge = make_judge(network, split.validation)
     stop = keras.callbacks.EarlyStopping(
         "val_loss",
@@ -216,19 +222,30 @@ def fit_network(
         start_from_epoch=int(0.6 * config.epochs),
     )
     listeners = keras.callbacks.CallbackList([stop, *callbacks], add_history=True, model=network)
-    rng, network.stop_training = np.random.default_rng(config.seed), False
+    network.stop_training = False
     listeners.on_train_begin()
     for epoch in range(config.epochs):
         listeners.on_epoch_begin(epoch)
-        order = rng.permutation(len(split.train)).astype(np.int32)
+        drawn = draw_rows(split.train, config.legitimate_share, rng)
         with quiet_start():  # the first call compiles, and says so
-            figures = (*run_epoch(order), *judge())
+            figures = (*run_epoch(drawn), *judge())
         names = ("loss", "accuracy", "val_loss", "val_accuracy")
         listeners.on_epoch_end(epoch, dict(zip(names, map(float, figures), strict=True)))
         if network.stop_training:
             break
     listeners.on_train_end()
     return network.history.history
+
+
+def draw_rows(
+    rows: LabeledRows,  # training rows
+    share: float,  # of the legitimate rows
+    rng: np.random.Generator,  # where chance comes from
+) -> np.ndarray:  # row numbers, int32, in random order: all frauds, and a share of the others
+    "Draw the rows of one epoch."
+    legitimate = rng.permutation(np.flatnonzero(rows.labels == 0))
+    drawn = legitimate[: max(1, round(share * len(legitimate)))]
+    return rng.permutation(np.concatenate([np.flatnonzero(rows.labels == 1), drawn])).astype(np.int32)
 
 # %% ../nbs/04_training.ipynb #c19a448b
 def to_onnx(

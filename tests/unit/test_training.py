@@ -21,6 +21,7 @@ from fraud_demo.training import (
     build_network,
     check_graph,
     check_parity,
+    draw_rows,
     fit_network,
     load_keras,
     make_edge_rows,
@@ -56,6 +57,8 @@ def trained(split, tmp_path_factory):
         {"patience": 0},
         {"peak_learning_rate": 0.0},
         {"peak_learning_rate": 2.0},
+        {"legitimate_share": 0.0},
+        {"legitimate_share": 1.5},
     ],
 )
 def test_impossible_configuration_is_refused(change):
@@ -189,6 +192,28 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(split):
     assert 36 < len(history["val_loss"]) < 60
     loss, _ = make_judge(network, chance.validation)()
     assert float(loss) == pytest.approx(min(history["val_loss"][36:]))
+
+
+def test_an_epoch_takes_every_fraud_and_a_share_of_the_others(split):
+    rng = np.random.default_rng(0)
+    first, second = (draw_rows(split.train, 0.5, rng) for _ in range(2))
+    frauds = np.flatnonzero(split.train.labels == 1)
+    for drawn in (first, second):
+        assert (
+            len(np.unique(drawn)) == len(drawn) == len(frauds) + round((len(split.train) - len(frauds)) / 2)
+        )
+        assert np.isin(frauds, drawn).all()
+    assert set(first) != set(second)
+
+
+def test_undersampling_leaves_the_probabilities_as_they_are_in_life(split):
+    """Of all test rows, the mean probability is the share of fraud, whatever the epochs took."""
+    for share in (1.0, 0.3):
+        config = TrainingConfig(epochs=6, seed=3, legitimate_share=share)
+        network = build_network(split.train.features, config)
+        fit_network(network, split, config)
+        mean = network.predict(split.test.features, verbose=0).mean()
+        assert mean == pytest.approx(split.test.labels.mean(), rel=0.1), share
 
 
 def test_training_reports_each_epoch_and_feeds_callbacks(split, tmp_path):
