@@ -32,8 +32,8 @@ down:  ## stop the local stack
 	@if [ -x $(BIN)/fraud-demo ]; then $(BIN)/fraud-demo down; else echo "Nothing was started from here."; fi
 
 prepare: .venv/test.stamp  ## after editing a notebook: format, export, clean, README, fast tests
-	$(BIN)/ruff format nbs tests
-	$(BIN)/ruff check nbs tests
+	$(BIN)/ruff format nbs tests benchmarks
+	$(BIN)/ruff check nbs tests benchmarks
 	$(BIN)/jupyter nbconvert --log-level=ERROR --clear-output --inplace $$(find nbs -name '*.ipynb' -not -path '*/.*')
 	$(BIN)/nbdev_clean
 	$(BIN)/nbdev_export

@@ -23,17 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from fraud_demo.core import FEATURE_NAMES, LABEL
-from fraud_demo.data import LabeledRows, generate_transactions, load_transactions, split_transactions
+from fraud_demo.data import generate_transactions, load_transactions, split_transactions
 from fraud_demo.evaluation import evaluate
-from fraud_demo.training import (
-    TrainingConfig,
-    add_optimizer,
-    build_network,
-    fit_network,
-    load_keras,
-    make_epoch,
-    train,
-)
+from fraud_demo.training import TrainingConfig, build_network, fit_network, load_keras, train
 
 GOAL = 0.9895  # PR-AUC that the original recipe ends with
 
@@ -42,7 +34,7 @@ def warm_up() -> None:
     """Train a little in both ways, so that no clock runs while TensorFlow loads what it needs once."""
     split = split_transactions(generate_transactions(2_000, seed=0))
     run_original(split)
-    run_ours(split, 1)
+    run_ours(split, epochs=1)
 
 
 def load_judges(split):
@@ -86,9 +78,9 @@ def run_original(split) -> dict:
     return {"fit_s": fit_s, **judge(labels, scores)}
 
 
-def run_ours(split, epochs: int) -> dict:
-    """Fit as lesson 04 does."""
-    config = TrainingConfig(epochs=epochs)
+def run_ours(split, **choices) -> dict:
+    """Fit as lesson 04 does, or with other choices of its configuration."""
+    config = TrainingConfig(**choices)
     network = build_network(split.train.features, config)
     start = time.perf_counter()
     fit_network(network, split, config)
@@ -96,27 +88,6 @@ def run_ours(split, epochs: int) -> dict:
     features, labels = load_judges(split)
     scores = network.predict(features, batch_size=65_536, verbose=0)[:, 0]
     return {"fit_s": fit_s, **judge(labels, scores)}
-
-
-def run_to_goal(split) -> dict:
-    """Train in calls of 125 steps on the first rows until the goal is reached; scoring is not on the clock."""
-    config = TrainingConfig(epochs=5, batch_size=512)
-    some = LabeledRows(split.train.features[:64_000], split.train.labels[:64_000])
-    features, labels = load_judges(split)
-    network = build_network(split.train.features, config)
-    start = time.perf_counter()
-    n_steps = len(some) // config.batch_size
-    add_optimizer(network, config, len(split.train) // config.batch_size)
-    run_epoch = make_epoch(network, some, config.batch_size, n_steps)
-    rng = np.random.default_rng(config.seed)
-    spent, steps, reached = time.perf_counter() - start, 0, 0.0
-    while reached < GOAL and steps < 10_000:
-        start = time.perf_counter()
-        float(run_epoch(rng.permutation(len(some)).astype(np.int32))[0])
-        spent, steps = spent + time.perf_counter() - start, steps + n_steps
-        scores = network.predict(features, batch_size=65_536, verbose=0)[:, 0]
-        reached = evaluate(labels, np.clip(scores, 0, 1), 0.5).pr_auc
-    return {"fit_s": spent, "steps": steps, "pr_auc": reached}
 
 
 def judge(labels, scores) -> dict:
@@ -134,9 +105,9 @@ def run_whole(split) -> dict:
 
 CASES = {
     "original": run_original,
-    "default": lambda split: run_ours(split, TrainingConfig().epochs),
-    "quick": lambda split: run_ours(split, 5),
-    "goal": run_to_goal,
+    "default": run_ours,
+    "quick": lambda split: run_ours(split, epochs=5),
+    "taste": lambda split: run_ours(split, epochs=1, legitimate_share=0.2),
     "whole": run_whole,
 }
 
@@ -161,16 +132,20 @@ def ask_case(name: str, rows: int) -> dict:
 
 def compare(rows: int) -> None:
     """Run the recipes in turn and print the ratios."""
-    results = {name: ask_case(name, rows) for name in ("original", "default", "quick", "goal")}
+    results = {name: ask_case(name, rows) for name in ("original", "default", "quick", "taste")}
     where = "published" if os.environ.get("FRAUD_DEMO_REAL_CSV") else "test"
     print(f"\n{rows:,} generated rows, judged on {where} rows; x: times faster than the original recipe")
     print(f"{'recipe':10} {'fit s':>8} {'x':>7} {'PR-AUC':>9} {'r@99.9 %':>9} {'peak GiB':>9}")
     base = results["original"]["fit_s"]
     for name, found in results.items():
-        strict = f"{found['recall_at_999']:.4f}" if "recall_at_999" in found else ""
-        figures = f"{found['fit_s']:8.2f} {base / found['fit_s']:7.1f} {found['pr_auc']:9.5f} {strict:>9}"
+        speed = f"{found['fit_s']:8.2f} {base / found['fit_s']:7.1f}"
+        figures = f"{speed} {found['pr_auc']:9.5f} {found['recall_at_999']:9.4f}"
         print(f"{name:10} {figures} {found['peak_gib']:9.2f}")
-    print(f"goal: PR-AUC {GOAL}, reached after {results['goal']['steps']:,} steps of 512 rows")
+    verdict = "reached" if results["taste"]["pr_auc"] >= GOAL else "NOT reached"
+    print(
+        f"the original recipe's usual PR-AUC of {GOAL} is {verdict} by the taste: one epoch with a fifth of the"
+    )
+    print("legitimate rows")
 
 
 def grow(sizes: list[int], picture: Path) -> None:
