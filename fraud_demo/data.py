@@ -38,9 +38,6 @@ LABEL_NAMES = ("legitimate", "fraud")  # the words for label 0 and label 1
 PROCESS = 1  # raise it when the process below changes: no cached table outlives it
 
 
-PIECE_ROWS = 1_000_000  # rows that are drawn, checked and written at a time
-
-
 def draw_transactions(
     rng: np.random.Generator,  # where the random numbers come from
     n_rows: int,  # number of transactions
@@ -60,6 +57,9 @@ def draw_transactions(
     columns["repeat_retailer"] = (columns["distance_from_home"] > 1.9).astype(np.float32)
     features = pd.DataFrame({name: columns[name] for name in FEATURE_NAMES})
     return features.assign(**{LABEL: label_transactions(features)})
+
+# %% ../nbs/02_data.ipynb #7b3db918
+PIECE_ROWS = 1_000_000  # rows that are drawn and written at a time
 
 
 def generate_pieces(
@@ -114,7 +114,7 @@ def check_columns(
             f"Give a header with {', '.join(COLUMN_NAMES)}.",
         )
 
-
+# %% ../nbs/02_data.ipynb #e3f4f8f3
 class BadRowsError(InputError):
     "Rows that cannot be right; `table` lists the first 20 values."
 

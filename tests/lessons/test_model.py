@@ -40,9 +40,19 @@ def judged(models, published):
 
 def test_worst_of_three_seeds_is_good_on_published_rows(judged):
     assert min(result.pr_auc for result in judged) >= 0.9999
-    assert min(result.recall_at_999 for result in judged) >= 0.995
+    # 20,000 rows allow one false alarm at 99.9 %, and the bits of a training differ between processors:
+    # the tight bound is held on the many rows of the next test
+    assert min(result.recall_at_999 for result in judged) >= 0.99
     assert max((result.fp + result.fn) / result.rows for result in judged) <= 0.0008
     assert min(result.recall for result in judged) >= 0.998
+
+
+def test_worst_of_three_seeds_is_good_on_many_rows(models):
+    judged = [model.evaluation for model in models]
+    assert min(result.rows for result in judged) == 200_000
+    assert min(result.recall_at_999 for result in judged) >= 0.997
+    assert min(result.pr_auc for result in judged) >= 0.9999
+    assert max((result.fp + result.fn) / result.rows for result in judged) <= 0.0008
 
 
 def test_network_beats_gradient_boosting_on_published_rows(judged, split, published):
