@@ -395,8 +395,8 @@ def prepare_transactions(
     if settings.data_file is None:
         pieces = generate_pieces(rows, seed)
     else:
-        pieces = [load_transactions(settings.data_file)]
-        pieces = [validate_transactions(pieces[0], settings.data_file.name)]
+        table = load_transactions(settings.data_file)
+        pieces = [validate_transactions(table, settings.data_file.name)]
     save_transactions(pieces, path)
     return load_transactions(path).astype({LABEL: np.int8})
 

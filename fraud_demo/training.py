@@ -215,8 +215,10 @@ def fit_network(
 ) -> dict[str, list[float]]:  # loss, accuracy, val_loss, val_accuracy per epoch
     "Train the network on the training rows, and keep the weights that were best on the validation rows."
     keras = load_keras()
-    rng, batch_size = np.random.default_rng(config.seed), config.rows_per_step(len(split.train))
-    n_steps = max(1, len(draw_rows(split.train, config.legitimate_share, rng)) // batch_size)
+    rng = np.random.default_rng(config.seed)
+    n_drawn = len(draw_rows(split.train, config.legitimate_share, rng))
+    batch_size = min(config.rows_per_step(len(split.train)), n_drawn)
+    n_steps = n_drawn // batch_size
     add_optimizer(network, config, n_steps)
     is_long = (
         config.epochs * n_steps > 3_000

@@ -206,6 +206,13 @@ def test_an_epoch_takes_every_fraud_and_a_share_of_the_others(split):
     assert set(first) != set(second)
 
 
+def test_a_tiny_table_trains_although_an_epoch_draws_less_than_a_batch():
+    split = split_transactions(generate_transactions(90, seed=5), seed=1)
+    assert len(draw_rows(split.train, 0.5, np.random.default_rng(0))) < QUICK.rows_per_step(len(split.train))
+    history = fit_network(build_network(split.train.features, QUICK), split, QUICK)
+    assert len(history["loss"]) == 2 and np.isfinite(history["val_loss"]).all()
+
+
 def test_undersampling_leaves_the_probabilities_as_they_are_in_life(split):
     """Of all test rows, the mean probability is the share of fraud, whatever the epochs took."""
     for share in (1.0, 0.3):
