@@ -42,7 +42,7 @@ prepare: .venv/test.stamp  ## after editing a notebook: format, export, clean, R
 
 lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 	export UV_CUSTOM_COMPILE_COMMAND="make lock"; \
-	compile="$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-emit-index-url --python-version 3.11"; \
+	compile="$(BIN)/uv pip compile -q --refresh-package fraud-demo --universal --generate-hashes --no-annotate --no-emit-index-url --python-version 3.11"; \
 	$$compile setup.py --extra workshop -o requirements.lock; \
 	$$compile setup.py --extra dev -c requirements.lock -o requirements-test.lock; \
 	$$compile requirements-bootstrap.in -c requirements.lock -o requirements-bootstrap.lock; \

@@ -7,10 +7,12 @@ __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LI
            'build_network', 'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'draw_rows', 'to_onnx',
            'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
            'make_threshold_rows', 'check_parity', 'TrainedModel', 'train', 'check_agreement', 'make_python_model',
-           'log_served_model', 'describe_code', 'log_figures', 'train_tracked', 'describe_config', 'list_packages']
+           'log_served_model', 'describe_code', 'log_figures', 'make_lock', 'is_training', 'train_tracked',
+           'describe_config', 'list_packages']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
+import hashlib
 import importlib.metadata
 import inspect
 import logging
@@ -686,6 +688,27 @@ def log_figures(
         mlflow.log_text(figure.get_label(), f"plots/{name}.txt")  # the same in words
 
 # %% ../nbs/04_training.ipynb #851805d9
+def make_lock(settings, run_id):
+    "Make the lock of a run; it ends with the process that holds it, however that ends."
+    path = settings.home / "runs" / run_id / "training.lock"
+    return import_extra("filelock", "registry").FileLock(path)
+
+
+def is_training(
+    settings: Settings,  # the folder of the locks
+    run_id: str,  # as MLflow gives it
+) -> bool | None:  # None: the run has no lock here, it belongs to another machine
+    "Tell whether a run's process is still there."
+    lock = make_lock(settings, run_id)
+    if not Path(lock.lock_file).exists():
+        return None
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except TimeoutError:
+        return True
+
+
 def train_tracked(
     settings: Settings,  # where MLflow is, and the seat
     split: Split,  # training, validation and test rows
@@ -698,21 +721,25 @@ def train_tracked(
     import mlflow
 
     mlflow.set_experiment(settings.registered_name)
-    with mlflow.start_run(
-        tags={
-            "data_digest": split.data_digest,
-            "split_digest": split.digest,
-            "code_version": describe_code(),
-            "mlflow.source.name": "fraud_demo.training",  # not the path of somebody's kernel
-            "mlflow.user": settings.seat or "workshop",  # not somebody's login name
-        }
-    ) as run:
+    with (
+        mlflow.start_run(
+            tags={
+                "data_digest": split.data_digest,
+                "split_digest": split.digest,
+                "code_version": describe_code(),
+                "mlflow.source.name": "fraud_demo.training",  # not the path of somebody's kernel
+                "mlflow.user": settings.seat or "workshop",  # not somebody's login name
+            }
+        ) as run,
+        make_lock(settings, run.info.run_id),
+    ):
         mlflow.log_params(describe_config(config, len(split.train)))
         mlflow.log_text("\n".join(list_packages()), "environment.txt")
         folder = settings.home / "runs" / run.info.run_id
         trained = train(split, config, folder, report, [mlflow.keras.MlflowCallback()])
         mlflow.flush_async_logging()  # the callback sends its metrics in the background
         mlflow.log_metrics(trained.to_metrics())
+        mlflow.set_tag("onnx_digest", hashlib.sha256(trained.onnx_path.read_bytes()).hexdigest())
         log_figures(split, trained, config.cost)
         model_id = log_served_model(trained, split.test)
         mlflow.set_tag("fraud_demo.stage", "trained")  # the last step: a run without it was cut short
