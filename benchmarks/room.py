@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import multiprocessing
 import os
-import pickle
 import sys
 import tempfile
 import time
@@ -66,20 +65,21 @@ def mark_model(trained: TrainedModel, mark: str, folder: Path) -> TrainedModel:
     return replace(trained, onnx_path=folder / "model.onnx")
 
 
-def log_run(settings, split: Split, trained: TrainedModel, tags: Mapping[str, str] = {}, metrics: Mapping[str, float] = {}):
-    """Log a run as lesson 04 does, with fifty points of two curves, and return it; tags and metrics may be changed."""
+def log_run(settings, split: Split, trained: TrainedModel, tags: dict | None = None, metrics: dict | None = None):
+    """Log a run as lesson 04 does, with 25 points of two curves, and return it; tags and metrics may be changed."""
     connect_mlflow(settings)
     import mlflow
 
     mlflow.set_experiment(settings.registered_name)
     own = {"data_digest": split.data_digest, "split_digest": split.digest, "code_version": "room"}
-    with mlflow.start_run(tags={**own, "mlflow.user": settings.seat or "workshop", **tags}) as run:
+    with mlflow.start_run(tags={**own, "mlflow.user": settings.seat or "workshop", **(tags or {})}) as run:
         mlflow.log_params({"seed": 7, "epochs": 25, "batch_size": 512, "rows": len(split.train)})
         for epoch in range(25):
             mlflow.log_metrics({"loss": 1 / (epoch + 1), "val_loss": 1.1 / (epoch + 1)}, step=epoch)
-        mlflow.log_metrics({**trained.to_metrics(), **metrics})
+        mlflow.log_metrics(trained.to_metrics())
         mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path.read_bytes()))
         log_served_model(trained, split.test)
+        mlflow.log_metrics(metrics or {})
         mlflow.set_tag("fraud_demo.stage", "trained")
     return mlflow.get_run(run.info.run_id)
 
@@ -89,10 +89,9 @@ def compute_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def work(seat: str, environ: Mapping[str, str], folder: Path, barrier, pipe) -> None:
+def work(seat: str, environ: Mapping[str, str], split: Split, trained: TrainedModel, folder: Path, barrier, pipe) -> None:
     """Do what one seat does; runs in a process of its own."""
     os.environ.update(environ, FRAUD_DEMO_SEAT=seat)
-    split, trained = pickle.loads((folder / "model.pickle").read_bytes())  # written by the parent a moment ago
     result = SeatResult(seat, {})
     try:
         settings = load_settings()
@@ -131,11 +130,11 @@ def run_room(environ: Mapping[str, str], seats: list[str], split: Split, trained
     context.set_forkserver_preload(list(PRELOAD))
     barrier = context.Barrier(len(seats))
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.pickle").write_bytes(pickle.dumps((split, trained)))
         pipes, processes = [], []
         for seat in seats:
             ours, theirs = context.Pipe(duplex=False)
-            processes.append(context.Process(target=work, args=(seat, dict(environ), Path(folder), barrier, theirs)))
+            arguments = (seat, dict(environ), split, trained, Path(folder), barrier, theirs)
+            processes.append(context.Process(target=work, args=arguments))
             processes[-1].start()
             theirs.close()
             pipes.append(ours)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['console', 'Json', 'show_table', 'show_json', 'up', 'down', 'status', 'logs', 'show_status', 'show_progress', 'run',
-           'make_folder', 'train', 'promote', 'rollback', 'score', 'app', 'doctor', 'make_cli', 'main']
+           'make_folder', 'train', 'promote', 'rollback', 'score', 'app', 'doctor', 'check_runs', 'room', 'make_cli',
+           'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
@@ -271,7 +272,7 @@ def promote(
     Example: fraud-demo promote 3
     """
     from fraud_demo.data import prepare_transactions, split_transactions
-    from fraud_demo.registry import load_version, promote, serve_version
+    from fraud_demo.registry import load_version, promote, serve_champion
 
     settings = load_settings()
     split = split_transactions(prepare_transactions(settings, rows))
@@ -280,7 +281,7 @@ def promote(
     console.print(f"\n{promotion}")
     if not promotion.promoted:
         raise typer.Exit(1)
-    console.print(f"published as {serve_version(settings, promotion.version)}")
+    console.print(f"published as {serve_champion(settings)}")
 
 
 def rollback() -> None:
@@ -327,26 +328,69 @@ def app() -> None:
     main()
 
 # %% ../../nbs/workshop/cli.ipynb #d32b482e
-def doctor(as_json: Json = False) -> None:
-    """Check this machine, the settings and the services; exit 1 when something is missing.
+def doctor(
+    as_json: Json = False,
+    close: Annotated[bool, typer.Option("--close-runs", help="Close runs whose process is gone.")] = False,
+) -> None:
+    """Check this machine, the settings, the services and cut-off runs; exit 1 when something needs you.
 
-    Example: fraud-demo doctor
+    Example: fraud-demo doctor --close-runs
     """
     settings = load_settings()
     machine, services = check_machine(settings), get_status(settings).to_dict()["services"]
-    rows = (
+    rows = [
         *machine.rows,
         *(
             (name, service["url"] or "", "ok" if service["healthy"] else "run `fraud-demo up`")
             for name, service in services.items()
         ),
-    )
+    ]
+    if services["mlflow"]["healthy"]:
+        rows += check_runs(settings, close)
     if as_json:
         show_json({"checks": [dict(zip(machine.columns, row, strict=True)) for row in rows]})
     else:
-        show_table(Table(machine.columns, rows))
+        show_table(Table(machine.columns, tuple(rows)))
     if any(row[-1] != "ok" for row in rows):
         raise typer.Exit(1)
+
+
+def check_runs(
+    settings: Settings,  # where MLflow is, and the seat
+    close: bool,  # close what nobody works on
+) -> list[tuple[str, str, str]]:  # name, what was found, verdict
+    "Look for runs that say they are running, and may be closed."
+    from fraud_demo.registry import close_runs, list_open_runs
+    from fraud_demo.workshop.room import describe_age
+
+    runs, rows = list_open_runs(settings), []
+    if close:
+        close_runs(settings, runs)
+    for run in runs:
+        is_over = run.state != "training"
+        found = f"{run.name}: {run.state}, last sign {describe_age(run.silent_s)}"
+        verdict = "ok" if close or not is_over else "close it with `fraud-demo doctor --close-runs`"
+        rows.append(("run", f"{found}, closed" if close and is_over else found, verdict))
+    return rows
+
+
+def room(
+    as_json: Json = False,
+) -> None:
+    """Show the instructor how far each seat of a shared MLflow server is.
+
+    Example: MLFLOW_ROUTE=http://127.0.0.1:5000 fraud-demo room
+    """
+    from fraud_demo.workshop.room import list_seats
+
+    table = list_seats(load_settings())
+    if as_json:
+        names = ("seat", "last_run", "version", "champion", "lesson")
+        show_json({"seats": [dict(zip(names, row, strict=True)) for row in table.rows]})
+    elif table.rows:
+        show_table(table, "Seats")
+    else:
+        console.print("No seat has been at work yet. Each person sets FRAUD_DEMO_SEAT, for example to 07.")
 
 # %% ../../nbs/workshop/cli.ipynb #92d7cba6
 def make_cli() -> typer.Typer:
@@ -359,7 +403,7 @@ def make_cli() -> typer.Typer:
     )
     lessons = typer.Typer(no_args_is_help=True, help="Run the lessons headless.")
     lessons.command()(run)
-    for command in (doctor, up, down, status, logs, train, promote, rollback, score, app):
+    for command in (doctor, up, down, status, logs, train, promote, rollback, score, app, room):
         cli.command()(command)
     cli.add_typer(lessons, name="lessons")
     return cli

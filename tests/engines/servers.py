@@ -325,6 +325,7 @@ class MLflow(Server):
         own = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_"))}
         self.environ = (
             own
+            | POOL
             | {
                 "MLFLOW_BACKEND_STORE_URI": database,  # not in the arguments, where every user of the machine reads it
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

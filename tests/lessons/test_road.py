@@ -94,7 +94,11 @@ def test_status_has_the_promised_structure(road):
 
 def test_run_is_tracked(road):
     url = road.url("mlflow")
-    (run,) = [run for run in find_runs(url) if run["info"]["status"] == "FINISHED"]
+    (run,) = [
+        run
+        for run in find_runs(url)
+        if {"key": "fraud_demo.stage", "value": "trained"} in run["data"]["tags"]
+    ]
     metrics = {metric["key"] for metric in run["data"]["metrics"]}
     assert {
         "tn",

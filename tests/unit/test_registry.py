@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +13,14 @@ from onnx import TensorProto, helper, save
 from fraud_demo.core import FEATURE_NAMES, MissingStepError, ServiceError, load_settings
 from fraud_demo.data import generate_transactions, split_transactions
 from fraud_demo.evaluation import DecisionCost
-from fraud_demo.registry import Champion, Promotion, check_rules, connect_bucket, publish, wait_for_version
+from fraud_demo.registry import (
+    ModelVersion,
+    Promotion,
+    check_rules,
+    connect_bucket,
+    publish,
+    wait_for_version,
+)
 
 COST = DecisionCost()
 
@@ -55,11 +64,11 @@ def make_version(path, digest_of_rows, parity="1e-07", version="1"):
         "parity_max_abs_error": parity,
         "parity_changed_decisions": "0.0",
     }
-    return Champion(version, path, 0.5, {}, tags)
+    return ModelVersion(version, path, 0.5, {}, tags)
 
 
 def verdicts(rules):
-    return {rule.name.split(" per ")[0]: rule.passed for rule in rules}
+    return {rule.name: rule.passed for rule in rules}
 
 
 def test_first_version_must_beat_never(split, tmp_path):
@@ -77,7 +86,9 @@ def test_worse_model_is_refused_and_equal_one_passes(split, tmp_path):
     rules = check_rules(worse, champion, split, COST)
     assert [name for name, passed in verdicts(rules).items() if not passed] == ["cost"]
     text = str(Promotion("2", "1", rules, promoted=False))
-    assert text.startswith("Version 2 is refused. cost per 1,000 against version 1: ")
+    assert re.fullmatch(
+        r"Version 2 is refused\. cost: [\d.]+ per 1,000, allowed at most [\d.]+, as version 1\.", text
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +100,7 @@ def test_worse_model_is_refused_and_equal_one_passes(split, tmp_path):
 def test_each_rule_refuses_by_its_own_name(split, tmp_path, change, rule):
     version = make_version(write_model(tmp_path / "model.onnx", 4.0, 0.5), split.digest)
     rules = check_rules(
-        Champion(version.version, version.onnx_path, 0.5, {}, {**version.tags, **change}),
+        ModelVersion(version.version, version.onnx_path, 0.5, {}, {**version.tags, **change}),
         None,
         split,
         COST,
@@ -99,7 +110,7 @@ def test_each_rule_refuses_by_its_own_name(split, tmp_path, change, rule):
 
 
 def test_missing_tags_refuse(split, tmp_path):
-    bare = Champion("1", write_model(tmp_path / "model.onnx", 4.0, 0.5), 0.5, {}, {})
+    bare = ModelVersion("1", write_model(tmp_path / "model.onnx", 4.0, 0.5), 0.5, {}, {})
     assert verdicts(check_rules(bare, None, split, COST)) == {
         "same file": False, "signature": True, "same rows": False, "parity": False, "cost": False}  # fmt: skip
 
@@ -118,6 +129,31 @@ def test_file_that_is_no_onnx_is_refused(split, tmp_path):
     assert rules[1].measured.startswith("unreadable: ") and not rules[1].passed
 
 
+def test_the_verdict_is_kept_as_tags(split, tmp_path):
+    good = make_version(write_model(tmp_path / "good.onnx", 4.0, 0.5), split.digest)
+    rules = check_rules(good, None, split, COST)
+    tags = Promotion("1", None, rules, promoted=True).to_tags()
+    assert tags["gate"] == "passed" and tags["gate.against"] == "nothing"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", tags["gate.passed_at"])
+    assert json.loads(tags["gate.same_file"])["passed"] is True
+    bad = make_version(tmp_path / "good.onnx", "other rows")
+    refused = Promotion("2", "1", check_rules(bad, good, split, COST), promoted=False)
+    assert refused.refused == ("same rows",) and refused.to_tags()["gate"] == "refused"
+    assert "gate.passed_at" not in refused.to_tags(), "an older pass stays what it was"
+
+
+def test_what_never_passed_the_gate_is_not_published(tmp_path, monkeypatch):
+    import fraud_demo.registry as registry
+
+    settings = load_settings({"FRAUD_DEMO_HOME": str(tmp_path), "AWS_S3_ENDPOINT": "http://127.0.0.1:9"})
+    for tags, word in (({}, "not judged"), ({"gate": "refused"}, "refused")):
+        version = ModelVersion("3", tmp_path / "model.onnx", 0.5, {}, tags)
+        monkeypatch.setattr(registry, "load_version", lambda *_, version=version: version)
+        with pytest.raises(MissingStepError, match=f"The gate has {word} it") as caught:
+            publish(settings, "3")
+        assert caught.value.what == "Version 3 may not be published."
+
+
 def test_no_object_store_names_the_command(tmp_path):
     settings = load_settings({"FRAUD_DEMO_HOME": str(tmp_path)})
     with pytest.raises(MissingStepError, match="fraud-demo up"):
@@ -129,7 +165,8 @@ def test_object_store_down_is_said_in_sentences(tmp_path, monkeypatch):
 
     settings = load_settings({"FRAUD_DEMO_HOME": str(tmp_path), "AWS_S3_ENDPOINT": "http://127.0.0.1:9",
                               "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "marked-secret"})  # fmt: skip
-    version = Champion("1", write_model(tmp_path / "model.onnx", 4.0, 0.5), 0.5, {}, {})
+    tags = {"gate.passed_at": "2026-01-01T00:00:00Z"}
+    version = ModelVersion("1", write_model(tmp_path / "model.onnx", 4.0, 0.5), 0.5, {}, tags)
     monkeypatch.setattr(registry, "load_version", lambda *_: version)
     with pytest.raises(ServiceError, match="object store does not answer") as caught:
         publish(settings, "1")
