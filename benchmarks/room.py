@@ -32,7 +32,16 @@ from fraud_demo.training import TrainedModel, TrainingConfig, log_served_model, 
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATIONS = ("log a run", "register", "promote", "publish", "load champion")
-PRELOAD = ("mlflow", "mlflow.pyfunc", "pandas", "onnx", "onnxruntime", "boto3", "fraud_demo.registry", __name__)
+PRELOAD = (
+    "mlflow",
+    "mlflow.pyfunc",
+    "pandas",
+    "onnx",
+    "onnxruntime",
+    "boto3",
+    "fraud_demo.registry",
+    __name__,
+)
 
 
 @dataclass
@@ -65,7 +74,9 @@ def mark_model(trained: TrainedModel, mark: str, folder: Path) -> TrainedModel:
     return replace(trained, onnx_path=folder / "model.onnx")
 
 
-def log_run(settings, split: Split, trained: TrainedModel, tags: dict | None = None, metrics: dict | None = None):
+def log_run(
+    settings, split: Split, trained: TrainedModel, tags: dict | None = None, metrics: dict | None = None
+):
     """Log a run as lesson 04 does, with 25 points of two curves, and return it; tags and metrics may be changed."""
     connect_mlflow(settings)
     import mlflow
@@ -89,7 +100,9 @@ def compute_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def work(seat: str, environ: Mapping[str, str], split: Split, trained: TrainedModel, folder: Path, barrier, pipe) -> None:
+def work(
+    seat: str, environ: Mapping[str, str], split: Split, trained: TrainedModel, folder: Path, barrier, pipe
+) -> None:
     """Do what one seat does; runs in a process of its own."""
     os.environ.update(environ, FRAUD_DEMO_SEAT=seat)
     result = SeatResult(seat, {})
@@ -124,7 +137,9 @@ def work(seat: str, environ: Mapping[str, str], split: Split, trained: TrainedMo
     pipe.send(result)
 
 
-def run_room(environ: Mapping[str, str], seats: list[str], split: Split, trained: TrainedModel) -> list[SeatResult]:
+def run_room(
+    environ: Mapping[str, str], seats: list[str], split: Split, trained: TrainedModel
+) -> list[SeatResult]:
     """Let all seats work at the same moment."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))

@@ -7,10 +7,10 @@ __all__ = ['API', 'FAILURES', 'ANSWERS', 'CLUSTER_ANSWERS', 'DIAGNOSES', 'SERVIC
            'IN_CLUSTER', 'STACK', 'IN_CLUSTER_URL', 'REFUSALS', 'SERVICE_LINE', 'SERVICE_TEMPLATE', 'QUIET', 'Address',
            'read_address', 'refuse_address', 'Candidate', 'diagnose', 'list_causes', 'explain_failure', 'Page',
            'read_own', 'make_headers', 'get_page', 'probe_mlflow', 'follow_tls', 'look_below', 'read_version',
-           'explain_page', 'explain_host', 'run_together', 'find_command', 'ask_cluster', 'read_refusal', 'probe_all',
-           'search_service', 'search_resource', 'search_name', 'search_stack', 'make_table', 'TrackingRoute',
-           'RouteError', 'find_certificates', 'list_own', 'search_all', 'find_mlflow', 'explain_search',
-           'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
+           'explain_page', 'explain_host', 'run_together', 'read_cluster', 'find_command', 'ask_cluster',
+           'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name', 'search_stack',
+           'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all', 'find_mlflow',
+           'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
 
 # %% ../nbs/01_discovery.ipynb #8476fb94
 import base64
@@ -422,6 +422,42 @@ def run_together(
     wait(futures, timeout=limit_s)
     return [future.result() if future.done() else None for future in futures]
 
+# %% ../nbs/01_discovery.ipynb #94b5ab46
+def read_cluster(
+    source: str,  # the place in the order of the search
+    what: str,  # the thing that is read, in words
+    read: Callable[[Any, Any, dict], Any],  # reads it: Kubernetes client, connection, and how long to wait
+    command: str,  # the command line that shows the same, for the advice
+    timeout_s: float = 5.0,  # seconds to wait
+) -> tuple[
+    dict | None, Candidate | None
+]:  # the thing, or why it was not read; None and None: there is no client
+    "Read something from the API of the cluster, with the Kubernetes client."
+    try:
+        from kubernetes import client, config
+        from urllib3.exceptions import HTTPError
+    except ImportError:
+        return None, None
+    settings, words = client.Configuration(), {"what": what, "command": command}
+    settings.retries = False
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        if any(Path(file).is_file() for file in files.split(os.pathsep)):
+            config.load_kube_config(files, client_configuration=settings)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except (config.ConfigException, OSError, ValueError):  # perhaps the command can read this configuration
+        return None, None
+    try:
+        with client.ApiClient(settings) as api:
+            found = api.sanitize_for_serialization(read(client, api, {"_request_timeout": timeout_s}))
+    except client.ApiException as error:
+        kinds = {401: "cluster_login", 403: "forbidden", 404: "no_resource"}
+        return None, diagnose(Candidate(source), kinds.get(error.status, "cluster_silent"), **words)
+    except (HTTPError, OSError):
+        return None, diagnose(Candidate(source), "cluster_silent", **words)
+    return found if isinstance(found, dict) else {}, None
+
 # %% ../nbs/01_discovery.ipynb #9dd13a58
 def find_command() -> tuple[str | None, str]:  # the command, or None and the reason why there is none
     "Find `oc` or `kubectl`, and check that a cluster is configured."
@@ -503,15 +539,22 @@ def search_service(
     verify: bool | str = True,  # True, or certificates to trust
 ) -> list[Candidate]:  # one per port of the service
     "Look for the service that the original demo uses."
-    printed, problem = ask_cluster(
-        SERVICE, "service mlflow-server", [*SERVICE_LINE, SERVICE_TEMPLATE], timeout_s
-    )
+    what, command = "service mlflow-server", "oc get svc mlflow-server -n mlflow"
+
+    def read(client, api, limit):
+        return client.CoreV1Api(api).read_namespaced_service("mlflow-server", "mlflow", **limit)
+
+    found, problem = read_cluster(SERVICE, what, read, command, timeout_s)
+    if found is not None:
+        ports = [port.get("port") for port in (found.get("spec") or {}).get("ports") or []]
+        host = urlsplit(IN_CLUSTER_URL).hostname
+    elif not problem:
+        printed, problem = ask_cluster(SERVICE, what, [*SERVICE_LINE, SERVICE_TEMPLATE], timeout_s)
+        host, *ports = printed.split() or [""]
     if problem:
         return [problem]
-    host, *ports = printed.split() or [""]
     if not ports:
-        words = {"what": "service", "command": "oc get svc mlflow-server -n mlflow"}
-        return [diagnose(Candidate(SERVICE), "not_ready", **words)]
+        return [diagnose(Candidate(SERVICE), "not_ready", what="service", command=command)]
     return probe_all(SERVICE, [f"{host}:{port}" for port in ports], timeout_s, verify)
 
 # %% ../nbs/01_discovery.ipynb #0deb1a27
@@ -521,18 +564,25 @@ def search_resource(
 ) -> list[Candidate]:  # one per address of the resource: the external one, then the internal one
     "Look for the MLflow resource of OpenShift AI."
     line = ("get", "mlflows.mlflow.opendatahub.io", "mlflow", "-o", "json")
-    printed, problem = ask_cluster(RESOURCE, "MLflow resource", line, timeout_s)
+    what, command = "MLflow resource", "oc get mlflows.mlflow.opendatahub.io mlflow"
+
+    def read(client, api, limit):
+        name = ("mlflow.opendatahub.io", "v1", "mlflows", "mlflow")
+        return client.CustomObjectsApi(api).get_cluster_custom_object(*name, **limit)
+
+    found, problem = read_cluster(RESOURCE, what, read, command, timeout_s)
+    if found is None and not problem:
+        printed, problem = ask_cluster(RESOURCE, what, line, timeout_s)
     if problem:
         return [problem]
     try:
-        status = json.loads(printed).get("status") or {}
+        status = (json.loads(printed) if found is None else found).get("status") or {}
         urls = [status.get("url"), (status.get("address") or {}).get("url")]
     except (ValueError, AttributeError):
         return [diagnose(Candidate(RESOURCE), "unreadable")]
     urls = [url for url in dict.fromkeys(urls) if isinstance(url, str) and url]
     if not urls:
-        command = "oc get mlflows.mlflow.opendatahub.io mlflow"
-        return [diagnose(Candidate(RESOURCE), "not_ready", what="MLflow resource", command=command)]
+        return [diagnose(Candidate(RESOURCE), "not_ready", what=what, command=command)]
     return probe_all(RESOURCE, urls, timeout_s, verify)
 
 

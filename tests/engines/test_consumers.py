@@ -83,6 +83,7 @@ def test_mlflow_models_serve(registered, table, tmp_path):
     port, rows = find_port(), table.head(3)
     environ = {
         **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": registered_url(registered),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
@@ -116,7 +117,9 @@ def test_mlflow_models_serve(registered, table, tmp_path):
             found = [row["fraud_probability"] for row in answer.json()["predictions"]]
             assert np.array_equal(np.float32(found), outputs["fraud_probability"][:3].ravel())
         answer = requests.post(f"{url}/invocations", json={"inputs": rows.to_numpy().tolist()}, timeout=30)
-        assert np.array_equal(np.float32(answer.json()["predictions"]), outputs["fraud_probability"][:3])
+        assert np.array_equal(
+            np.float32(answer.json()["predictions"]).ravel(), outputs["fraud_probability"][:3].ravel()
+        )
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait(20)
@@ -131,6 +134,7 @@ def registered_url(registered):
 SPARK = """
 import sys, mlflow, pandas as pd
 from pyspark.sql import SparkSession
+from pyspark.sql.functions import struct
 uri, source, target = sys.argv[1:]
 settings = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1",
             "spark.sql.execution.arrow.pyspark.enabled": "true"}
@@ -142,7 +146,7 @@ rows = spark.createDataFrame(pd.read_parquet(source)).coalesce(2)
 score = mlflow.pyfunc.spark_udf(spark, uri, result_type="fraud_probability float, is_fraud long, threshold float",
                                 env_manager="local")
 columns = [name for name in rows.columns if name != "row"]
-found = rows.select("row", score(*columns).alias("answer")).select("row", "answer.*")
+found = rows.select("row", score(struct(*columns)).alias("answer")).select("row", "answer.*")
 found.toPandas().sort_values("row").to_parquet(target)
 spark.stop()
 """

@@ -386,6 +386,39 @@ def test_training_killed_half_way_leaves_nothing_that_looks_finished(road, tmp_p
     told = road.run("lessons", "run", "05", "--report", tmp_path, check=False, FRAUD_DEMO_SEAT=seat)
     assert told.returncode == 1 and "has no finished run" in told.stdout
 
+    found = road.run("doctor", check=False, FRAUD_DEMO_SEAT=seat)
+    assert found.returncode == 1 and re.search(r"\w+-\w+-\d+: killed, last sign \d+ s ago", found.stdout), (
+        found.stdout
+    )
+    closed = road.run("doctor", "--close-runs", FRAUD_DEMO_SEAT=seat)
+    assert ", closed" in closed.stdout
+    (run,) = find_runs(road.url("mlflow"), f"{NAME}-{seat}")
+    assert run["info"]["status"] == "KILLED"
+    assert "run " not in road.run("doctor", FRAUD_DEMO_SEAT=seat).stdout
+
+
+def test_a_run_that_still_trains_is_left_alone(road, settings):
+    import mlflow
+    from filelock import FileLock
+
+    from fraud_demo.registry import close_runs, list_open_runs
+    from fraud_demo.training import make_lock
+
+    seat = replace(settings, seat="alive")
+    assert list_open_runs(seat) == []
+    mlflow.set_experiment(seat.registered_name)
+    with mlflow.start_run() as run, FileLock(make_lock(seat, run.info.run_id).lock_file):
+        [found] = list_open_runs(seat)
+        assert found.state == "training" and close_runs(seat, [found]) == 0
+    assert mlflow.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_each_seat_shows_how_far_it_is(road):
+    road.run("lessons", "run", "01", "--report", road.home / "seat", FRAUD_DEMO_SEAT="first-steps")
+    seats = {row["seat"]: row for row in json.loads(road.run("room", "--json").stdout)["seats"]}
+    assert seats["first-steps"] == {
+        "seat": "first-steps", "last_run": "", "version": "", "champion": "", "lesson": "01 find MLflow"}  # fmt: skip
+
 
 def test_train_command_killed_leaves_the_model_of_before(tmp_path):
     """At a few moments from the start to the end."""

@@ -904,9 +904,9 @@ def test_a_command_that_hangs_does_not_hold_up_the_local_stack(tmp_path, configu
 KUBECTL = shutil.which("kubectl")
 
 
-@pytest.mark.skipif(not KUBECTL, reason="kubectl is not on this machine")
-def test_the_real_kubectl_reads_the_service_and_the_resource(tmp_path, monkeypatch, bare):
-    (tmp_path / "bin" / "kubectl").symlink_to(KUBECTL)
+@contextlib.contextmanager
+def serve_cluster(tmp_path, monkeypatch):
+    """A small stand-in for the API of a cluster, and a configuration that names it; gives what it holds."""
     group = "mlflow.opendatahub.io"
     objects = {
         "/api/v1/namespaces/mlflow/services/mlflow-server": {
@@ -953,6 +953,10 @@ def test_the_real_kubectl_reads_the_service_and_the_resource(tmp_path, monkeypat
 
     def answer(handler):
         found = objects.get(handler.path.partition("?")[0])
+        if isinstance(found, int):
+            return found, json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": found,
+                                      "reason": {401: "Unauthorized", 403: "Forbidden"}.get(found, "Odd"),
+                                      "message": "hidden-token"}), {"Content-Type": "application/json"}  # fmt: skip
         missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
                    "message": 'services "mlflow-server" not found'}  # fmt: skip
         return (200 if found else 404), json.dumps(found or missing), {"Content-Type": "application/json"}
@@ -968,12 +972,62 @@ def test_the_real_kubectl_reads_the_service_and_the_resource(tmp_path, monkeypat
         }
         (tmp_path / "config").write_text(json.dumps(cluster))
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+        yield objects
+
+
+SERVICE_OBJECT = "/api/v1/namespaces/mlflow/services/mlflow-server"
+
+
+@pytest.fixture(params=["client", "kubectl"])
+def reader(request, tmp_path, monkeypatch):
+    """Who reads from the cluster: the Kubernetes client, or the real kubectl where there is no client."""
+    if request.param == "kubectl":
+        if not KUBECTL:
+            reason = "kubectl not found: .ci/packages installs the Debian package"
+            assert not os.environ.get("CI"), reason
+            pytest.skip(reason)
+        (tmp_path / "bin" / "kubectl").symlink_to(KUBECTL)
+        monkeypatch.setitem(sys.modules, "kubernetes", None)
+    return request.param
+
+
+def test_service_and_resource_are_read_from_a_cluster(tmp_path, monkeypatch, reader):
+    with serve_cluster(tmp_path, monkeypatch) as objects:
         services, [resource] = search_service(10), search_resource(10)
         assert [c.url for c in services] == [f"http://{CLUSTER_HOST}:8080", f"https://{CLUSTER_HOST}:8443"]
         assert {c.kind for c in services} == {"cluster_name"}
         assert (resource.url, resource.kind) == ("https://gateway.invalid/mlflow", "unknown_name")
-        del objects["/api/v1/namespaces/mlflow/services/mlflow-server"]
+        objects[SERVICE_OBJECT]["spec"]["ports"] = []
+        assert search_service(10)[0].outcome == "The service has no address yet."
+        del objects[SERVICE_OBJECT]
         assert search_service(10)[0].outcome == "The cluster has no service mlflow-server."
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "outcome", "fix"),
+    [
+        (401, "cluster_login", "The cluster does not know you.", "Log in with `oc login`."),
+        (
+            403,
+            "forbidden",
+            "You may not read the service mlflow-server.",
+            "Ask for view rights, or set MLFLOW_ROUTE.",
+        ),
+    ],
+)
+def test_a_cluster_that_refuses(tmp_path, monkeypatch, reader, status, kind, outcome, fix):
+    with serve_cluster(tmp_path, monkeypatch) as objects:
+        objects[SERVICE_OBJECT] = status
+        [found] = search_service(10)
+        check(found, kind, outcome, fix)
+        assert "hidden-token" not in repr(found)
+
+
+def test_a_cluster_that_is_gone(tmp_path, monkeypatch, reader):
+    with serve_cluster(tmp_path, monkeypatch):
+        pass
+    for [found] in (search_service(5), search_resource(5)):
+        assert (found.kind, found.outcome) == ("cluster_silent", "The cluster gave no answer.")
 
 
 # A real MLflow
