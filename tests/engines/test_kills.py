@@ -75,17 +75,17 @@ def test_client_killed_anywhere(pair, seat, small, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     draw, files, killed = random.Random(SEED), [], 0
-    began = time.monotonic()
     run, content = prepare(seat, small, tmp_path, "first")
+    began = time.monotonic()
     walk(seat, run, small[0])
     files.append(content)
-    whole_s = time.monotonic() - began
-    for number in range(KILLS["client"] if "SQLite" in pair.name else 8):
+    whole_s, rounds = time.monotonic() - began, KILLS["client"] if "SQLite" in pair.name else 8
+    for number in range(rounds):
         run, content = prepare(seat, small, tmp_path, f"kill-{number}")
         files.append(content)
         process = context.Process(target=walk_alone, args=(pair.environ, seat.seat, run, small[0]))
         process.start()
-        process.join(draw.uniform(0.0, 1.2 * whole_s))
+        process.join(draw.uniform(0.0, whole_s))
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
@@ -94,7 +94,7 @@ def test_client_killed_anywhere(pair, seat, small, tmp_path):
         walk(seat, run, small[0])
         check(seat, files)
         assert load_champion(seat).onnx_path.read_bytes() == content
-    assert killed > 3, "most of them must be killed on the way"
+    assert killed >= rounds / 2, "most of them must be killed on the way"
 
 
 @pytest.mark.parametrize("service", ["mlflow", "object store"])

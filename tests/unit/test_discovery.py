@@ -1041,8 +1041,19 @@ def real(tmp_path_factory):
     """Two real servers: one with the flag that a diagnosis names, one below a prefix with the default hosts."""
     folder = tmp_path_factory.mktemp("mlflow")
     started, urls = [], {}
-    extra = {"mended": ["--allowed-hosts", ALLOWED], "prefix": ["--static-prefix", "/mlflow"]}
+    extra = {
+        "mended": ["--allowed-hosts", ALLOWED],
+        "prefix": ["--static-prefix", "/mlflow"],
+        "guarded": ["--app-name", "basic-auth"],
+    }
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\n"
+        "admin_username = ann\nadmin_password = hidden-password-1\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
     environ = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "hidden-key",
         **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")},
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -1060,7 +1071,7 @@ def real(tmp_path_factory):
             urls[name] = f"http://127.0.0.1:{port}"
         end = time.monotonic() + 120
         for name, url in urls.items():
-            while probe_mlflow("test", url, 2.0).kind != "good":
+            while probe_mlflow("test", url, 2.0).kind != ("login" if name == "guarded" else "good"):
                 assert time.monotonic() < end, (folder / name / "log").read_text()
                 time.sleep(0.3)
         yield urls
@@ -1106,6 +1117,24 @@ def test_a_real_server_below_a_prefix_is_found_and_its_client_works_there(real, 
     assert client.get_tracking_uri() == client.get_registry_uri() == route.url
     assert [e.name for e in client.search_experiments()] == ["Default"]
     assert os.environ["MLFLOW_TRACKING_URI"] == real["prefix"], "your own wish is left as it was"
+
+
+def test_a_real_server_with_a_login(real, bare, client, monkeypatch):
+    url = real["guarded"]
+    with pytest.raises(ServiceError) as caught:
+        find_mlflow(bare, explicit=url, timeout_s=10)
+    assert caught.value.why == "The server wants a login (401)."
+    assert caught.value.fix == (
+        "Set MLFLOW_TRACKING_TOKEN, for example to what `oc whoami -t` prints, "
+        "or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hidden-guess")
+    with pytest.raises(ServiceError, match=r"The server refuses the login \(401\)") as caught:
+        find_mlflow(bare, explicit=url, timeout_s=10)
+    assert "hidden" not in str(caught.value) + str(caught.value.table)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hidden-password-1")
+    assert find_mlflow(bare, explicit=url, timeout_s=10).version == client.__version__
 
 
 def test_connecting_leaves_no_wish_behind(real, bare, client):
