@@ -74,15 +74,16 @@ def prepare(settings, small, folder, mark):
 def test_client_killed_anywhere(pair, seat, small, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
-    draw, files, killed = random.Random(SEED), [], 0
-    run, content = prepare(seat, small, tmp_path, "first")
+    draw, killed = random.Random(SEED), 0
+    logged = [
+        prepare(seat, small, tmp_path, f"run-{number}") for number in range(4)
+    ]  # no two files are equal
+    files = [content for _, content in logged]
     began = time.monotonic()
-    walk(seat, run, small[0])
-    files.append(content)
+    walk(seat, logged[-1][0], small[0])
     whole_s, rounds = time.monotonic() - began, KILLS["client"] if "SQLite" in pair.name else 8
     for number in range(rounds):
-        run, content = prepare(seat, small, tmp_path, f"kill-{number}")
-        files.append(content)
+        run, content = logged[number % 4]
         process = context.Process(target=walk_alone, args=(pair.environ, seat.seat, run, small[0]))
         process.start()
         process.join(draw.uniform(0.0, whole_s))
