@@ -585,7 +585,7 @@ def write_turn(
             now = settle(client, name, ledger)
             raise ServiceError(
                 f"Version {version} did not become the champion of {name}.",
-                f"Version {now.champion} did at the same moment.",
+                f"Version {now.champion} did first.",
                 "Look at both, and promote again if yours is still the better one.",
             )
         settle(client, name, ledger)

@@ -155,7 +155,7 @@ def test_of_two_promotions_at_the_same_moment_one_wins(champion, small, tmp_path
     [winner] = [version for version in versions if version != loser]
     assert answers[winner].promoted
     assert answers[loser].what == f"Version {loser} did not become the champion of {seat.registered_name}."
-    assert answers[loser].why == f"Version {winner} did at the same moment."
+    assert answers[loser].why == f"Version {winner} did first."
     assert {k: v for k, v in get_aliases(seat).items() if k != "challenger"} == {
         "champion": winner,
         "previous": "1",
