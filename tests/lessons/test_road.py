@@ -127,7 +127,8 @@ def test_champion_is_registered_and_in_the_bucket(road, settings):
     store = settings.object_store
     bucket = boto3.client("s3", endpoint_url=store.endpoint, region_name=store.region,
                           aws_access_key_id=store.access_key, aws_secret_access_key=store.secret_key)  # fmt: skip
-    keys = {item["Key"]: item["Size"] for item in bucket.list_objects_v2(Bucket=store.bucket)["Contents"]}
+    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=store.bucket)
+    keys = {item["Key"]: item["Size"] for page in pages for item in page["Contents"]}
     number = version["version"]
     assert keys[f"models/credit-card-fraud/version-{number}/{number}/model.onnx"] > 5_000
     logged = [key for key in keys if version["source"].removeprefix("models:/") in key]
