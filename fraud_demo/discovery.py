@@ -431,8 +431,12 @@ def read_cluster(
     timeout_s: float = 5.0,  # seconds to wait
 ) -> tuple[
     dict | None, Candidate | None
-]:  # the thing, or why it was not read; None and None: there is no client
+]:  # the thing, or why it was not read; None and None: ask the command
     "Read something from the API of the cluster, with the Kubernetes client."
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    has_file = any(Path(file).is_file() for file in files.split(os.pathsep))
+    if not has_file and not os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return None, None  # no cluster is configured, and the client takes a second to load
     try:
         from kubernetes import client, config
         from urllib3.exceptions import HTTPError
@@ -440,9 +444,8 @@ def read_cluster(
         return None, None
     settings, words = client.Configuration(), {"what": what, "command": command}
     settings.retries = False
-    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     try:
-        if any(Path(file).is_file() for file in files.split(os.pathsep)):
+        if has_file:
             config.load_kube_config(files, client_configuration=settings)
         else:
             config.load_incluster_config(client_configuration=settings)

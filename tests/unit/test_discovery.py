@@ -1023,6 +1023,15 @@ def test_a_cluster_that_refuses(tmp_path, monkeypatch, reader, status, kind, out
         assert "hidden-token" not in repr(found)
 
 
+def test_without_a_cluster_its_client_is_not_even_loaded():
+    code = (
+        "import sys; from fraud_demo.discovery import search_service; print(search_service(1)[0].outcome);"
+        "print('kubernetes' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["Not tried: there is no oc or kubectl on this machine.", "False"]
+
+
 def test_a_cluster_that_is_gone(tmp_path, monkeypatch, reader):
     with serve_cluster(tmp_path, monkeypatch):
         pass
