@@ -28,7 +28,7 @@ from fraud_demo.core import load_settings
 from fraud_demo.data import Split, generate_transactions, split_transactions
 from fraud_demo.discovery import connect_mlflow
 from fraud_demo.registry import load_champion, promote, publish, read_object, register
-from fraud_demo.training import TrainedModel, TrainingConfig, log_served_model, train
+from fraud_demo.training import TrainedModel, TrainingConfig, compute_digest, log_served_model, train
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATIONS = ("log a run", "register", "promote", "publish", "load champion")
@@ -88,16 +88,11 @@ def log_run(
         for epoch in range(25):
             mlflow.log_metrics({"loss": 1 / (epoch + 1), "val_loss": 1.1 / (epoch + 1)}, step=epoch)
         mlflow.log_metrics(trained.to_metrics())
-        mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path.read_bytes()))
+        mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path))
         log_served_model(trained, split.test)
         mlflow.log_metrics(metrics or {})
         mlflow.set_tag("fraud_demo.stage", "trained")
     return mlflow.get_run(run.info.run_id)
-
-
-def compute_digest(content: bytes) -> str:
-    """Compute the digest of a file's content."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def work(
@@ -110,28 +105,23 @@ def work(
         settings = load_settings()
         ours = mark_model(trained, seat, folder / seat)
         barrier.wait(120)
-        start, done = time.perf_counter(), []
 
-        def clock() -> None:
-            now = time.perf_counter()
-            result.seconds[OPERATIONS[len(done)]] = now - start - sum(done)
-            done.append(now - start - sum(done))
+        def clock(operation, call, *arguments):
+            start = time.perf_counter()
+            answer = call(settings, *arguments)
+            result.seconds[operation] = time.perf_counter() - start
+            return answer
 
-        run = log_run(settings, split, ours)
-        clock()
-        version = register(settings, run)
-        clock()
-        promotion = promote(settings, version, split)
+        run = clock("log a run", log_run, split, ours)
+        version = clock("register", register, run)
+        promotion = clock("promote", promote, version, split)
         assert promotion.promoted, str(promotion)
-        clock()
-        prefix = publish(settings, version)
-        clock()
-        champion = load_champion(settings)
-        clock()
-        result.version, result.digest = champion.version, compute_digest(ours.onnx_path.read_bytes())
-        result.champion_digest = compute_digest(champion.onnx_path.read_bytes())
+        prefix = clock("publish", publish, version)
+        champion = clock("load champion", load_champion)
+        result.version, result.digest = champion.version, compute_digest(ours.onnx_path)
+        result.champion_digest = compute_digest(champion.onnx_path)
         published = read_object(settings, f"{prefix}/{version}/model.onnx")
-        result.published_digest = compute_digest(published)
+        result.published_digest = hashlib.sha256(published).hexdigest()
     except BaseException as error:  # whatever it is, the parent has to hear of it
         result.error = f"{type(error).__name__}: {error}"
     pipe.send(result)

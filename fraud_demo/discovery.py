@@ -7,7 +7,7 @@ __all__ = ['API', 'FAILURES', 'ANSWERS', 'CLUSTER_ANSWERS', 'DIAGNOSES', 'SERVIC
            'IN_CLUSTER', 'STACK', 'IN_CLUSTER_URL', 'REFUSALS', 'SERVICE_LINE', 'SERVICE_TEMPLATE', 'QUIET', 'Address',
            'read_address', 'refuse_address', 'Candidate', 'diagnose', 'list_causes', 'explain_failure', 'Page',
            'read_own', 'make_headers', 'get_page', 'probe_mlflow', 'follow_tls', 'look_below', 'read_version',
-           'explain_page', 'explain_host', 'run_together', 'read_cluster', 'find_command', 'ask_cluster',
+           'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_cluster', 'find_command', 'ask_cluster',
            'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name', 'search_stack',
            'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all', 'find_mlflow',
            'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
@@ -423,6 +423,12 @@ def run_together(
     return [future.result() if future.done() else None for future in futures]
 
 # %% ../nbs/01_discovery.ipynb #94b5ab46
+def has_cluster() -> bool:
+    "Tell whether a cluster is configured: by you, or because this is one of its pods."
+    is_set = os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
+    return bool(is_set) or Path("~/.kube/config").expanduser().is_file()
+
+
 def read_cluster(
     source: str,  # the place in the order of the search
     what: str,  # the thing that is read, in words
@@ -433,10 +439,8 @@ def read_cluster(
     dict | None, Candidate | None
 ]:  # the thing, or why it was not read; None and None: ask the command
     "Read something from the API of the cluster, with the Kubernetes client."
-    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    has_file = any(Path(file).is_file() for file in files.split(os.pathsep))
-    if not has_file and not os.environ.get("KUBERNETES_SERVICE_HOST"):
-        return None, None  # no cluster is configured, and the client takes a second to load
+    if not has_cluster():
+        return None, None  # the client takes a second to load
     try:
         from kubernetes import client, config
         from urllib3.exceptions import HTTPError
@@ -444,8 +448,9 @@ def read_cluster(
         return None, None
     settings, words = client.Configuration(), {"what": what, "command": command}
     settings.retries = False
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
     try:
-        if has_file:
+        if any(Path(file).is_file() for file in files.split(os.pathsep)):
             config.load_kube_config(files, client_configuration=settings)
         else:
             config.load_incluster_config(client_configuration=settings)
@@ -467,8 +472,7 @@ def find_command() -> tuple[str | None, str]:  # the command, or None and the re
     command = shutil.which("oc") or shutil.which("kubectl")
     if not command:
         return None, "there is no oc or kubectl on this machine"
-    is_configured = os.environ.get("KUBECONFIG") or os.environ.get("KUBERNETES_SERVICE_HOST")
-    if not is_configured and not Path("~/.kube/config").expanduser().is_file():
+    if not has_cluster():
         return None, "no cluster is configured"
     return command, ""
 

@@ -7,8 +7,8 @@ __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LI
            'build_network', 'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'draw_rows', 'to_onnx',
            'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
            'make_threshold_rows', 'check_parity', 'TrainedModel', 'train', 'check_agreement', 'make_python_model',
-           'log_served_model', 'describe_code', 'log_figures', 'make_lock', 'is_training', 'train_tracked',
-           'describe_config', 'list_packages']
+           'log_served_model', 'describe_code', 'log_figures', 'compute_digest', 'make_lock', 'is_training',
+           'train_tracked', 'describe_config', 'list_packages']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
@@ -688,6 +688,11 @@ def log_figures(
         mlflow.log_text(figure.get_label(), f"plots/{name}.txt")  # the same in words
 
 # %% ../nbs/04_training.ipynb #851805d9
+def compute_digest(path):
+    "Compute the digest of a file."
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
 def make_lock(settings, run_id):
     "Make the lock of a run; it ends with the process that holds it, however that ends."
     path = settings.home / "runs" / run_id / "training.lock"
@@ -739,7 +744,7 @@ def train_tracked(
         trained = train(split, config, folder, report, [mlflow.keras.MlflowCallback()])
         mlflow.flush_async_logging()  # the callback sends its metrics in the background
         mlflow.log_metrics(trained.to_metrics())
-        mlflow.set_tag("onnx_digest", hashlib.sha256(trained.onnx_path.read_bytes()).hexdigest())
+        mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path))
         log_figures(split, trained, config.cost)
         model_id = log_served_model(trained, split.test)
         mlflow.set_tag("fraud_demo.stage", "trained")  # the last step: a run without it was cut short

@@ -7,6 +7,7 @@ __all__ = ['LESSONS', 'describe_age', 'describe_run', 'find_lesson', 'list_seats
 
 # %% ../../nbs/workshop/room.ipynb #640d03b0
 import time
+from dataclasses import replace
 from typing import Any
 
 from ..core import Settings, Table
@@ -61,8 +62,6 @@ def list_seats(
     settings: Settings,  # where MLflow is
 ) -> Table:  # one row per seat, in the order of their names
     "Read what every seat of a shared server did last."
-    from dataclasses import replace
-
     connect_mlflow(settings)
     import mlflow
 
