@@ -7,6 +7,7 @@ Every server listens on loopback, keeps its state in a folder of its own and is 
 from __future__ import annotations
 
 import getpass
+import importlib.util
 import os
 import secrets
 import shutil
@@ -48,6 +49,7 @@ def list_missing() -> list[str]:
     missing = [
         name for name in ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin") if not shutil.which(name)
     ]
+    missing += [] if importlib.util.find_spec("psycopg2") else ["psycopg2"]
     return missing if find_postgres() else ["postgres", *missing]
 
 

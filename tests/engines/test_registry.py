@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -71,6 +73,22 @@ def get_aliases(settings):
     return registry.read_aliases(mlflow.MlflowClient(), settings.registered_name)
 
 
+def try_promote(settings, version, split):
+    """Promote a version; return what came of it, also when somebody else was first."""
+    try:
+        return promote(settings, version, split)
+    except ServiceError as error:
+        return error
+
+
+def promote_together(settings, versions, split):
+    """Promote several versions at the same moment, each in a thread of its own."""
+    with ThreadPoolExecutor(len(versions)) as pool:
+        return dict(
+            zip(versions, pool.map(partial(try_promote, settings, split=split), versions), strict=True)
+        )
+
+
 @pytest.fixture
 def champion(seat, small, tmp_path):
     """A seat whose first version is the champion: its settings, version and file."""
@@ -132,25 +150,14 @@ def test_of_two_promotions_at_the_same_moment_one_wins(champion, small, tmp_path
     """Both are judged against version 1 before either of them writes."""
     seat, _, _ = champion
     versions = [make_version(seat, small, tmp_path, mark)[0] for mark in ("second", "third")]
-    both_judged, answers, write = threading.Barrier(2, timeout=60), {}, registry.write_turn
+    both_judged, write = threading.Barrier(2, timeout=60), registry.write_turn
 
     def wait_and_write(*arguments):
         both_judged.wait()
         write(*arguments)
 
     monkeypatch.setattr(registry, "write_turn", wait_and_write)
-
-    def run(version):
-        try:
-            answers[version] = promote(seat, version, small[0])
-        except ServiceError as error:
-            answers[version] = error
-
-    threads = [threading.Thread(target=run, args=(version,)) for version in versions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    answers = promote_together(seat, versions, small[0])
     [loser] = [version for version in versions if isinstance(answers[version], ServiceError)]
     [winner] = [version for version in versions if version != loser]
     assert answers[winner].promoted
@@ -168,19 +175,8 @@ def test_of_two_promotions_at_the_same_moment_one_wins(champion, small, tmp_path
 def test_two_first_promotions_share_one_ledger(seat, small, tmp_path):
     """Nothing was promoted yet, so each of the two would make a run for the turns."""
     versions = [make_version(seat, small, tmp_path, mark)[0] for mark in ("one", "two")]
-    outcomes: list = []
-
-    def run(version):
-        try:
-            outcomes.append(promote(seat, version, small[0]).promoted)
-        except ServiceError:
-            outcomes.append(False)
-
-    threads = [threading.Thread(target=run, args=(version,)) for version in versions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
+    answers = promote_together(seat, versions, small[0]).values()
+    outcomes = [not isinstance(answer, ServiceError) and answer.promoted for answer in answers]
     assert len(outcomes) == 2 and any(outcomes)
     assert load_champion(seat).version == list_turns(seat).rows[0][1]
     assert len(list_turns(seat).rows) == sum(outcomes)

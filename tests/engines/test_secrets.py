@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from benchmarks.room import log_run
-from fraud_demo.registry import connect_bucket
+from fraud_demo.registry import connect_bucket, register
 from tests.conftest import BIN, ROOT
 
 PLANTED = {
@@ -41,7 +41,7 @@ def find_secrets(content: bytes, secrets: list[str]) -> list[str]:
 def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, monkeypatch):
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
-    log_run(seat, *small)
+    register(seat, log_run(seat, *small))
     store = pair.settings.object_store
     secrets = [*PLANTED.values(), "planted-password", "planted-s3-secret", store.access_key, store.secret_key]
     environ = {**os.environ, **pair.environ, "FRAUD_DEMO_SEAT": seat.seat, "FRAUD_DEMO_HOME": str(seat.home)}
@@ -52,13 +52,11 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
         done = subprocess.run([BIN / "fraud-demo", *arguments], env={**environ, **wrong}, cwd=ROOT,
                               capture_output=True, timeout=300, check=False)  # fmt: skip
         assert b"Traceback" not in done.stderr, done.stderr.decode()
+        assert command[0] != "promote" or (done.returncode == 0) == (command[1] == "1"), done.stdout.decode()
         faults += [(command, wrong, secret) for secret in find_secrets(done.stdout + done.stderr, secrets)]
 
     searched = 0
-    ours = (
-        path for path in Path(seat.home).parent.rglob("*") if "ceph" not in path.parts
-    )  # its own log names keys
-    for path in (*ours, *tmp_path.rglob("*")):
+    for path in (*Path(seat.home).parent.rglob("*"), *tmp_path.rglob("*")):
         if (
             path.is_file()
             and not path.is_symlink()
@@ -73,4 +71,5 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
         for item in page.get("Contents", []):
             content = bucket.get_object(Bucket=store.bucket, Key=item["Key"])["Body"].read()
             faults += [(item["Key"], secret) for secret in find_secrets(content, secrets)]
-    assert not faults
+    # Ceph's gateway, which is not ours, writes into its own log who asked: the name of the key, never the key.
+    assert [fault for fault in faults if fault != ("client.rgw.a.log", store.access_key)] == []
