@@ -10,8 +10,8 @@ __all__ = ['log', 'DATATYPES', 'MAX_BODY', 'Observer', 'CONTENTS', 'SECONDS', 'S
            'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute', 'answer_rest',
            'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published', 'Call',
            'open_call', 'Metrics', 'SlowError', 'EncodingError', 'find_status', 'read_body', 'log_failure',
-           'guard_rest', 'guard_grpc', 'RestService', 'describe_server', 'make_app', 'GrpcService', 'make_servicer',
-           'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments', 'main']
+           'guard_rest', 'guard_grpc', 'RestService', 'describe_server', 'make_app', 'GrpcService', 'make_methods',
+           'read_message', 'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
 import argparse
@@ -966,6 +966,10 @@ def guard_grpc(
         given = dict(context.invocation_metadata() or ()).get("x-request-id")
         call = open_call("gRPC", handler.__name__, given if isinstance(given, str) else None)
         try:
+            if message is None:
+                raise InputError(
+                    "The message cannot be read.", "It is not what the method takes.", "Use a V2 client."
+                )
             result = await handler(message, call)
         except Exception as error:
             _, status = find_status(error)
@@ -1162,42 +1166,61 @@ class GrpcService:
         return self.messages.RepositoryModelUnloadResponse()
 
 # %% ../../nbs/workshop/model_server.ipynb #06050ab8
-def make_servicer(
+def make_methods(
     repository: Repository,  # the served models
     metrics: Metrics | None = None,  # counts; None: counts of its own
-) -> Any:  # the protocol's gRPC service; what we do not answer says UNIMPLEMENTED
+) -> Any:  # a generic gRPC handler; a method that is not in it is UNIMPLEMENTED
     "Give every method its answer."
-    from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer
+    import grpc
+    from tritonclient.grpc import service_pb2 as messages
 
     metrics = metrics or Metrics(repository)
-    service, servicer = GrpcService(repository, metrics), GRPCInferenceServiceServicer()
+    service = GrpcService(repository, metrics)
     methods = {
-        "ModelInfer": service.infer,
-        "ModelMetadata": service.describe,
-        "ModelReady": service.is_ready,
-        "ServerMetadata": service.describe_server,
-        "ServerLive": service.is_live,
-        "ServerReady": service.is_server_ready,
-        "RepositoryIndex": service.index,
-        "RepositoryModelLoad": service.load,
-        "RepositoryModelUnload": service.unload,
+        "ModelInfer": (service.infer, messages.ModelInferRequest),
+        "ModelMetadata": (service.describe, messages.ModelMetadataRequest),
+        "ModelReady": (service.is_ready, messages.ModelReadyRequest),
+        "ServerMetadata": (service.describe_server, messages.ServerMetadataRequest),
+        "ServerLive": (service.is_live, messages.ServerLiveRequest),
+        "ServerReady": (service.is_server_ready, messages.ServerReadyRequest),
+        "RepositoryIndex": (service.index, messages.RepositoryIndexRequest),
+        "RepositoryModelLoad": (service.load, messages.RepositoryModelLoadRequest),
+        "RepositoryModelUnload": (service.unload, messages.RepositoryModelUnloadRequest),
     }
-    for name, handler in methods.items():
-        setattr(servicer, name, guard_grpc(handler, metrics))
-    return servicer
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            guard_grpc(handler, metrics),
+            partial(read_message, kind),
+            lambda answer: answer.SerializeToString(),
+        )
+        for name, (handler, kind) in methods.items()
+    }
+    return grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
+
+
+def read_message(
+    kind: type,  # a message class
+    content: bytes,  # what the client sent
+) -> Any:  # a message; None when the bytes are none, which gRPC itself would call our mistake
+    "Read a gRPC message."
+    from google.protobuf.message import DecodeError
+
+    try:
+        return kind.FromString(content)
+    except DecodeError:
+        return None
 
 # %% ../../nbs/workshop/model_server.ipynb #55cf6696
 def make_grpc_server(
-    servicer: Any,  # the service that answers
+    methods: Any,  # a generic gRPC handler
     address: str,  # host and port, for example 127.0.0.1:8081
 ) -> Any:  # a gRPC server, not started
     "Make a gRPC server."
     import grpc
-    from tritonclient.grpc.service_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
     limits = [("grpc.max_receive_message_length", MAX_BODY), ("grpc.max_send_message_length", -1)]
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0), *limits])
-    add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((methods,))
     server.add_insecure_port(address)
     return server
 
@@ -1281,7 +1304,7 @@ async def serve(
     rest = uvicorn.Server(config)
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it is done
         signal.signal(number, lambda *_: setattr(rest, "should_exit", True))
-    grpc_server = make_grpc_server(make_servicer(repository, metrics), address)
+    grpc_server = make_grpc_server(make_methods(repository, metrics), address)
     await grpc_server.start()
     await rest.serve()
     repository.is_stopped.set()
