@@ -5,22 +5,26 @@
 # %% auto #0
 __all__ = ['log', 'DATATYPES', 'MAX_BODY', 'Observer', 'CONTENTS', 'SECONDS', 'SCORES', 'BODY_S', 'STATUS', 'SMALL', 'GRACE_S',
            'read_pointer', 'FolderStore', 'make_missing_error', 'BucketStore', 'list_keys', 'Tensor', 'to_tensor',
-           'ServedModel', 'load_model', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body',
+           'ServedModel', 'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body',
            'check_object', 'read_parameters', 'read_flag', 'read_input', 'read_outputs', 'check_output_names',
            'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute', 'answer_rest',
            'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published', 'Call',
            'open_call', 'Metrics', 'SlowError', 'EncodingError', 'find_status', 'read_body', 'log_failure',
            'guard_rest', 'guard_grpc', 'RestService', 'describe_server', 'make_app', 'GrpcService', 'make_methods',
-           'read_message', 'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments', 'main']
+           'read_message', 'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments',
+           'release_large_memory', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import json
 import logging
 import math
 import os
 import re
+import reprlib
 import signal
 import socket
 import sys
@@ -284,6 +288,13 @@ def load_model(
     return model
 
 # %% ../../nbs/workshop/model_server.ipynb #9462fbc0
+def show(
+    value: Any,  # anything a client sent, of any size
+) -> str:  # at most 60 characters
+    "Show a value in a message, cut short before it is written out."
+    return f"{reprlib.repr(value):.60}"
+
+
 def check_input(
     name: Any,  # as the request gives it
     datatype: Any,  # as the request gives it
@@ -293,10 +304,10 @@ def check_input(
     "Check name, datatype and shape of an input."
     fix = "Read names, datatypes and shapes from the model's metadata."
     if name != expected.name:
-        raise InputError(f"{name!r:.40} is not an input.", f"The model reads {expected.name}.", fix)
+        raise InputError(f"{show(name)} is not an input.", f"The model reads {expected.name}.", fix)
     if datatype != expected.datatype:
         raise InputError(
-            f"The datatype of {name} cannot be {datatype!r:.40}.",
+            f"The datatype of {name} cannot be {show(datatype)}.",
             f"The model reads {expected.datatype}.",
             fix,
         )
@@ -307,7 +318,7 @@ def check_input(
     )
     if not fits:
         raise InputError(
-            f"The shape of {name} cannot be {shape!r:.40}.",
+            f"The shape of {name} cannot be {show(shape)}.",
             f"The model reads {list(expected.shape)}, where -1 is any number from 1 up.",
             fix,
         )
@@ -384,7 +395,7 @@ def split_body(
     if json_size is not None:
         if not re.fullmatch("[0-9]{1,9}", json_size) or int(json_size) > size:
             raise InputError(
-                f"Inference-Header-Content-Length cannot be {json_size!r:.40}.",
+                f"Inference-Header-Content-Length cannot be {show(json_size)}.",
                 f"The body has {size} bytes.",
                 "Give the number of bytes of the JSON part.",
             )
@@ -405,7 +416,7 @@ def check_object(
     "Check that a JSON value is an object."
     if not isinstance(value, dict):
         raise InputError(
-            f"{what} is not a JSON object.", f"It is {value!r:.40}.", "Send names and values in {}."
+            f"{what} is not a JSON object.", f"It is {show(value)}.", "Send names and values in {}."
         )
     return value
 
@@ -427,7 +438,7 @@ def read_flag(
     value = parameters.get(name, default)
     if not isinstance(value, bool):
         raise InputError(
-            f"{name} cannot be {value!r:.40}.", "It is a yes/no parameter.", "Send true or false."
+            f"{name} cannot be {show(value)}.", "It is a yes/no parameter.", "Send true or false."
         )
     return value
 
@@ -453,7 +464,7 @@ def read_input(
     if not is_right or (size is not None and "data" in item):
         raise InputError(
             "The raw bytes do not fit the input.",
-            f"binary_data_size is {size!r:.40}, the shape needs {count} raw bytes, {len(tail)} follow the JSON.",
+            f"binary_data_size is {show(size)}, the shape needs {count} raw bytes, {len(tail)} follow the JSON.",
             "Send either data, or 4 bytes for each value and their number in binary_data_size.",
         )
     values = flatten(item["data"], item["shape"]) if size is None else np.frombuffer(tail, "<f4")
@@ -470,7 +481,7 @@ def read_outputs(
     if asked is None or asked == []:
         return {output.name: is_binary for output in model.outputs}
     if not isinstance(asked, list):
-        raise InputError("outputs is not a list.", f"It is {asked!r:.40}.", "Send a list of objects.")
+        raise InputError("outputs is not a list.", f"It is {show(asked)}.", "Send a list of objects.")
     items = [check_object(item, "An entry of outputs") for item in asked]
     check_output_names([item.get("name") for item in items], model)
     return {item["name"]: read_flag(read_parameters(item), "binary_data", is_binary) for item in items}
@@ -485,7 +496,7 @@ def check_output_names(
     for place, name in enumerate(names):
         if name not in known or name in names[:place]:
             raise InputError(
-                f"The output {name!r:.40} cannot be asked for.",
+                f"The output {show(name)} cannot be asked for.",
                 f"The model has {', '.join(known)}, each once.",
                 "Ask for some of these, or leave outputs out.",
             )
@@ -510,7 +521,7 @@ def read_rest_request(
     message, tail = split_body(body, json_size)
     inputs = message.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1:
-        found = f"{len(inputs)} inputs" if isinstance(inputs, list) else f"{inputs!r:.40} as inputs"
+        found = f"{len(inputs)} inputs" if isinstance(inputs, list) else f"{show(inputs)} as inputs"
         raise InputError(
             f"The request has {found}.",
             f"The model reads one, {model.input.name}.",
@@ -518,7 +529,7 @@ def read_rest_request(
         )
     name = message.get("id")
     if name is not None and not isinstance(name, str):
-        raise InputError(f"The id cannot be {name!r:.40}.", "An id is text.", "Send text, or leave it out.")
+        raise InputError(f"The id cannot be {show(name)}.", "An id is text.", "Send text, or leave it out.")
     rows = read_input(check_object(inputs[0], "The input"), tail, model.input)
     return InferRequest(name or call_id, rows, read_outputs(message, model))
 
@@ -679,7 +690,7 @@ class Repository:
             return model
         known = ", ".join(f"{m.name} version {m.version}" for m in self.models.values())
         raise MissingStepError(
-            f"There is no model {name!r:.60}{f' in version {version!r:.20}' if version else ''} here.",
+            f"There is no model {show(name)}{f' in version {show(version)}' if version else ''} here.",
             f"Served: {known or 'none yet'}.",
             "Publish it (lesson 05), or correct the name.",
         )
@@ -691,7 +702,7 @@ class Repository:
         "Read the pointer again and serve the version it names."
         if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise InputError(
-                f"{name!r:.60} is not a model name.", "It becomes part of a key.", "Correct the name."
+                f"{show(name)} is not a model name.", "It becomes part of a key.", "Correct the name."
             )
         with self.lock:
             if self.is_stopped.is_set():
@@ -860,7 +871,7 @@ class EncodingError(InputError):
         encoding: str,  # the header Content-Encoding
     ):
         super().__init__(
-            f"A body in {encoding!r:.40} is not read.", "The server unpacks nothing.", "Send it as it is."
+            f"A body in {show(encoding)} is not read.", "The server unpacks nothing.", "Send it as it is."
         )
 
 
@@ -1336,12 +1347,20 @@ def parse_arguments(
         parser.error("--http-port and --grpc-port must be two different ports from 1 to 65535")
     return options
 
+# %% ../../nbs/workshop/model_server.ipynb #0b31d407
+def release_large_memory() -> None:
+    "Make the C library give every block of a megabyte or more back to the system when it is freed."
+    mmap_threshold = -3  # M_MMAP_THRESHOLD of glibc; once set, it does not grow with use
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).mallopt(mmap_threshold, 2**20)
+
 # %% ../../nbs/workshop/model_server.ipynb #b2815a34
 def main(
     arguments: Sequence[str] | None = None,  # None: the command line
 ) -> int:  # exit code: 0 after a signal, 1 when it could not start
     "Run the model server."
     options = parse_arguments(arguments)
+    release_large_memory()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     log.setLevel(logging.INFO)
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")  # keys come from the settings alone

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -248,3 +249,21 @@ def test_a_store_that_hangs_does_not_hold_up_the_end(tmp_path):
 def ask_for_load(server, statuses):
     with contextlib.suppress(requests.RequestException):
         statuses.append(server.post(f"/v2/repository/models/{NAME}/load").status_code)
+
+
+def test_large_bodies_leave_no_memory_behind(folder, tmp_path):
+    "Right and wrong ones, some at the same time."
+    with Server(tmp_path / "log", "--model-dir", folder) as server:
+        wait_until(server.is_ready)
+        process = psutil.Process(server.process.pid)
+        right = json.dumps(make_body([1.25] * 700_000, [100_000, 7])).encode()
+        bodies = [right] * 12 + [b"[" * 2**24, b"[" + b"0," * 2**23 + b"0]"] * 4
+
+        def send(body):
+            return server.post(f"/v2/models/{NAME}/infer", data=body).status_code
+
+        assert send(right) == 200
+        before = process.memory_info().rss
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(send, bodies)) == [200] * 12 + [400] * 8
+        assert process.memory_info().rss < before + 80 * 2**20  # some 300 MiB without release_large_memory
