@@ -7,12 +7,12 @@ __all__ = ['log', 'DATATYPES', 'MAX_BODY', 'Observer', 'CONTENTS', 'SECONDS', 'S
            'read_pointer', 'FolderStore', 'make_missing_error', 'BucketStore', 'list_keys', 'Tensor', 'to_tensor',
            'ServedModel', 'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body',
            'check_object', 'read_parameters', 'read_flag', 'read_input', 'read_outputs', 'check_output_names',
-           'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute', 'answer_rest',
-           'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published', 'Call',
-           'open_call', 'Metrics', 'SlowError', 'EncodingError', 'find_status', 'read_body', 'log_failure',
-           'guard_rest', 'guard_grpc', 'RestService', 'describe_server', 'make_app', 'GrpcService', 'make_methods',
-           'read_message', 'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments',
-           'release_large_memory', 'main']
+           'check_output_form', 'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute',
+           'answer_rest', 'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published',
+           'Call', 'open_call', 'Metrics', 'SlowError', 'EncodingError', 'find_status', 'read_body', 'log_failure',
+           'guard_rest', 'guard_grpc', 'RestService', 'check_load', 'describe_server', 'make_app', 'GrpcService',
+           'make_methods', 'read_message', 'make_grpc_server', 'check_port', 'make_protocol', 'serve',
+           'parse_arguments', 'release_large_memory', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
 import argparse
@@ -484,6 +484,8 @@ def read_outputs(
         raise InputError("outputs is not a list.", f"It is {show(asked)}.", "Send a list of objects.")
     items = [check_object(item, "An entry of outputs") for item in asked]
     check_output_names([item.get("name") for item in items], model)
+    for item in items:
+        check_output_form(read_parameters(item))
     return {item["name"]: read_flag(read_parameters(item), "binary_data", is_binary) for item in items}
 
 # %% ../../nbs/workshop/model_server.ipynb #e917fea4
@@ -500,6 +502,15 @@ def check_output_names(
                 f"The model has {', '.join(known)}, each once.",
                 "Ask for some of these, or leave outputs out.",
             )
+
+
+def check_output_form(
+    parameters: Mapping[str, Any],  # of an output that is asked for
+) -> None:  # InputError for a form that the server does not give
+    "Refuse what would change the form of an output, or the place where it is looked for."
+    for name in ("classification", "shared_memory_region"):
+        if name in parameters:
+            raise InputError(f"No output comes with {name}.", "The server sends values.", "Leave it out.")
 
 # %% ../../nbs/workshop/model_server.ipynb #66e15fbc
 @dataclass(frozen=True)
@@ -633,6 +644,8 @@ def read_grpc_request(
     values = np.frombuffer(raw[0], "<f4") if raw else np.array(item.contents.fp32_contents, np.float32)
     asked = [output.name for output in message.outputs]
     check_output_names(asked, model)
+    for output in message.outputs:
+        check_output_form(output.parameters)
     names = asked or [output.name for output in model.outputs]
     return InferRequest(message.id or call_id, to_rows(values, shape), dict.fromkeys(names, bool(raw)))
 
@@ -1053,6 +1066,8 @@ class RestService:
 
     async def load(self, request, call):
         "Serve the version that is published now."
+        body = await read_body(request, self.limit_s)
+        check_load(read_parameters(split_body(body, None)[0]) if body.strip() else {})
         call.model = model = await asyncio.to_thread(self.repository.load, request.path_params["name"])
         return self.write_json({"name": model.name, "load": True, "version": model.version})
 
@@ -1069,6 +1084,18 @@ class RestService:
         return self.write(self.metrics.write(), media_type=CONTENT_TYPE_LATEST)
 
 # %% ../../nbs/workshop/model_server.ipynb #ad225b8a
+def check_load(
+    parameters: Mapping[str, Any],  # of a request to load
+) -> None:  # InputError when there are any
+    "Refuse a model or a configuration that comes with the request."
+    if parameters:
+        raise InputError(
+            "A load takes no config and no file.",
+            "The server loads what is published.",
+            "Publish it (lesson 05).",
+        )
+
+
 def describe_server() -> dict[str, Any]:  # name, version, extensions
     "Describe the server in the protocol's form."
     extensions = ["binary_tensor_data", "model_repository"]
@@ -1111,9 +1138,7 @@ def make_app(
         Route(path, guard_rest(handler, metrics), methods=methods)
         for path, (handler, *methods) in addresses.items()
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: answer_unknown})
-    app.router.redirect_slashes = False  # a redirected POST arrives as a GET
-    return app
+    return Starlette(routes=routes, exception_handlers={HTTPException: answer_unknown})
 
 # %% ../../nbs/workshop/model_server.ipynb #49e93559
 class GrpcService:
@@ -1166,6 +1191,7 @@ class GrpcService:
 
     async def load(self, message, call):
         "Serve the version that is published now."
+        check_load(message.parameters)
         # KServe's own message has the name where Triton's has the repository
         name = message.model_name or message.repository_name
         call.model = await asyncio.to_thread(self.repository.load, name)
@@ -1259,10 +1285,11 @@ def check_port(
 # %% ../../nbs/workshop/model_server.ipynb #53220295
 def make_protocol() -> type:  # a class for uvicorn
     "Make uvicorn's HTTP protocol answer also what it would drop without a word."
+    import httptools
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class Protocol(HttpToolsProtocol):
-        "HTTP/1.1 for clients that are slow to begin, finish early, or speak something else."
+        "HTTP/1.1 for clients that are slow to begin, finish early, offer HTTP/2, or speak something else."
 
         def connection_made(self, transport):
             super().connection_made(transport)  # the first request has to come in time as any later one
@@ -1277,7 +1304,38 @@ def make_protocol() -> type:  # a class for uvicorn
             cycle.keep_alive = False  # the client will send no more, and waits for this answer
             return True
 
+        # Java's own client offers HTTP/2 with each request; the parser stops there, and the body would be lost
+        # (Kludex/uvicorn issue 2722). The offer may be ignored: begin again without it.
+        def on_headers_complete(self):
+            if not self.parser.should_upgrade():
+                super().on_headers_complete()
+
+        def on_message_complete(self):
+            if not self.parser.should_upgrade():
+                super().on_message_complete()
+
+        def data_received(self, data):
+            self._unset_keepalive_if_required()
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self.begin_again(data[offer.args[0] :])
+            except httptools.HttpParserError:
+                self.send_400_response("The request is not HTTP/1.1.")
+
+        def begin_again(self, rest):
+            method = self.parser.get_method()
+            if method == b"CONNECT":
+                self.send_400_response("The server is no proxy.")
+                return
+            offer = (b"upgrade", b"connection", b"http2-settings")
+            head = [b"%s %s HTTP/1.1" % (method, self.url)]
+            head += [b"%s: %s" % header for header in self.headers if header[0] not in offer]
+            self.parser = httptools.HttpRequestParser(self)
+            self.data_received(b"\r\n".join([*head, b"", b""]) + rest)
+
         def send_400_response(self, msg):
+            log.warning("%s", msg)
             body = json.dumps({"error": f"{msg} The server reads HTTP/1.1. Check host and port."}).encode()
             head = (
                 f"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"

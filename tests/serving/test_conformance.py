@@ -67,7 +67,7 @@ PAGES = [
     ("GET /", 404, "Not Found: GET /"),
     ("GET /v1/models", 404, "Not Found"),
     ("GET /v2/nothing", 404, "Not Found"),
-    ("GET /v2/models/", 404, "Not Found"),
+    (f"GET {MODEL}/", 200, METADATA),  # 307, and the client goes on
     (f"GET {MODEL}/infer", 405, "Method Not Allowed"),
     (f"DELETE {MODEL}", 405, "Method Not Allowed"),
     ("POST /v2/health/live", 405, "Method Not Allowed"),

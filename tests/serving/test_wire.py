@@ -73,6 +73,7 @@ STREAMS = {
     "an empty line first": (b"\r\n" + write_request(), [200]),
     "HTTP/1.0": (write_request(version="HTTP/1.0"), [200]),
     "expects to be asked for the body": (write_request(headers=["Expect: 100-continue"]), [100, 200]),
+    "offers HTTP/2": (write_request(headers=["Connection: Upgrade", "Upgrade: h2c"]) * 2, [200, 200]),
     "XML": (write_request(headers=["Content-Type: application/xml"]), [200]),
 }  # fmt: skip
 
@@ -104,6 +105,7 @@ def test_the_body_says_what_it_is_and_not_the_content_type(server, kind):
 NO_HTTP = {
     "a gRPC client": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "a TLS client": bytes.fromhex("16030100a5010000a10303") + bytes(160),
+    "a proxy's client": b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n",
     "no method": b"hello\r\n\r\n",
     "a header without a colon": b"GET /v2 HTTP/1.1\r\nnonsense\r\n\r\n",
     "a length that is none": write_request(length="many"),
