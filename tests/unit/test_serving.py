@@ -264,7 +264,7 @@ BUSY = (503, "application/json", b'{"error": "model is not loaded"}')
         ((412, "application/json", b'{"error": "JSON_INVALID"}'), ("JSON_INVALID", "does not accept")),
         ((422, "application/json", b'{"detail": [{"msg": "no id"}]}'), ("no id", "does not accept")),
         ((401, "text/plain", b"Unauthorized"), ("token", "FRAUD_DEMO_TOKEN")),
-        ((403, "application/json", b'{"error": "forbidden"}'), ("may not use", "access")),
+        ((403, "text/html", b"<html>Log in</html>"), ("wants a token", "FRAUD_DEMO_TOKEN")),
         ((404, "application/json", b'{"error": "unknown model"}'), ("unknown model", "run lesson 05 first")),
         ((404, "application/json", b'{"detail": "Not Found"}'), ("no V2 model server", "INFERENCE_ENDPOINT")),
         ((404, *PAGE), ("no V2 model server", "INFERENCE_ENDPOINT")),
@@ -427,7 +427,11 @@ def test_token_is_sent_and_never_shown(double, monkeypatch, tmp_path):
     assert len(scorer.score(ROWS)) == 200
     wrong = EndpointScorer(double.url, token="wr0ng")
     text = caught(wrong.score, ROWS[:1])
-    assert "FRAUD_DEMO_TOKEN" in text
+    assert "does not accept the token that was sent" in text and "FRAUD_DEMO_TOKEN" in text
+    double.script = [(403, "application/json", b'{"error": "forbidden"}')]
+    assert "you may not use this model" in caught(scorer.score, ROWS[:1])
+    missing = caught(EndpointScorer(double.url).score, ROWS[:1])
+    assert "wants a token, and none was sent" in missing and "FRAUD_DEMO_TOKEN" in missing
     assert "s3cret" not in repr(scorer) and "wr0ng" not in text + repr(wrong)
 
 
@@ -583,7 +587,8 @@ def test_grpc(grpc_target):
     scores = GrpcScorer(f"grpc://{grpc_target}", token="t0ken").score(ROWS)
     assert (scores.fraud_probability == run_model(ROWS)["fraud_probability"].ravel()).all()
     assert scores.model_version == "3" and scores.threshold == float(THRESHOLD)
-    assert "valid token" in caught(GrpcScorer(grpc_target, token="wrong").score, ROWS[:1])
+    assert "does not accept the token" in caught(GrpcScorer(grpc_target, token="wrong").score, ROWS[:1])
+    assert "wants a token, and none was sent" in caught(GrpcScorer(grpc_target).score, ROWS[:1])
     assert "lesson 05" in caught(GrpcScorer(grpc_target, "other", token="t0ken").score, ROWS[:1])
     text = caught(GrpcScorer(f"127.0.0.1:{free_port()}", timeout_s=2.0).score, ROWS[:1])
     assert "Nothing answers there" in text
@@ -684,6 +689,22 @@ def test_make_scorer_follows_the_environment(tmp_path, monkeypatch):
     assert isinstance(make_scorer(load_settings(both)), EndpointScorer)
     mlflow_only = {**environ, "MLFLOW_TRACKING_URI": "http://mlflow.example"}
     assert isinstance(make_scorer(load_settings(mlflow_only), kind="endpoint"), EndpointScorer)
+    with pytest.raises(InputError, match="There is no scorer 'rest'"):
+        make_scorer(load_settings(mlflow_only), kind="rest")
+
+
+def test_make_scorer_for_grpc(tmp_path):
+    environ = {"FRAUD_DEMO_HOME": str(tmp_path)}
+    for rest_only in ({}, {"INFERENCE_ENDPOINT": "https://host.example"}):
+        with pytest.raises(MissingStepError, match="No gRPC address is known"):
+            make_scorer(load_settings({**environ, **rest_only}), "grpc")
+    named = {**environ, "INFERENCE_ENDPOINT": "grpcs://host.example:443"}
+    for kind in (None, "grpc"):
+        scorer = make_scorer(load_settings(named), kind)
+        assert isinstance(scorer, GrpcScorer) and scorer.target == "host.example:443"
+    (tmp_path / "stack.json").write_text(json.dumps({"services": {"model_server_grpc": "127.0.0.1:9002"}}))
+    scorer = make_scorer(load_settings({**environ, "FRAUD_DEMO_SEAT": "07"}), "grpc")
+    assert (scorer.target, scorer.model_name) == ("127.0.0.1:9002", "credit-card-fraud-07")
 
 
 def test_make_scorer_from_the_registry(tmp_path, monkeypatch):
