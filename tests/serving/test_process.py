@@ -266,4 +266,5 @@ def test_large_bodies_leave_no_memory_behind(folder, tmp_path):
         before = process.memory_info().rss
         with ThreadPoolExecutor(6) as pool:
             assert list(pool.map(send, bodies)) == [200] * 12 + [400] * 8
-        assert process.memory_info().rss < before + 80 * 2**20  # some 300 MiB without release_large_memory
+        # 20 MiB above; 100 and more without release_memory
+        wait_until(lambda: process.memory_info().rss < before + 60 * 2**20, 30)

@@ -169,3 +169,18 @@ def test_slow_senders_are_hung_up(folder, tmp_path):
                     time.sleep(0.05)
             assert read()[0] == 408
         assert infer(server, make_body()).status_code == 200
+
+
+def test_connections_without_a_request_are_hung_up(folder, tmp_path):
+    with Server(tmp_path / "log", "--model-dir", folder, "--idle-timeout", "0.6") as server:
+        wait_until(server.is_ready)
+        with connect(server) as (client, read):  # says nothing, or was answered and says nothing more
+            assert is_closed(read)
+        with connect(server) as (client, read):
+            client.sendall(write_request())
+            assert read()[0] == 200 and is_closed(read)
+        with connect(server) as (client, read), contextlib.suppress(ConnectionError):
+            for place in range(100):  # headers without an end
+                client.sendall(b"GET /v2 HTTP/1.1\r\n" if place == 0 else b"X-More: 1\r\n")
+                time.sleep(0.05)
+            raise AssertionError("five seconds of headers were read")
