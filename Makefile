@@ -51,6 +51,7 @@ lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/room.py
+	$(BIN)/python benchmarks/serving.py
 
 clean: down  ## remove the environment and everything the stack stored
 	rm -rf .venv .workshop
