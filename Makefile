@@ -52,6 +52,7 @@ bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/room.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python -m benchmarks.load
 
 clean: down  ## remove the environment and everything the stack stored
 	rm -rf .venv .workshop
