@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -651,6 +652,7 @@ def accept_aliases(
     return version
 
 # %% ../nbs/05_registry.ipynb #6b7d2f97
+@lru_cache(maxsize=8)  # making a client takes a third of a second, and threads may share one
 def open_bucket(
     store: ObjectStore,  # where the bucket is, and its key
     ca_bundle: str | None = None,  # file with certificates to trust; None: those of the machine

@@ -120,9 +120,6 @@ def make_missing_error(
 class BucketStore:
     "Published models in the bucket of the data connection or of the local stack."
 
-    def __init__(self):
-        self.known: tuple[ObjectStore, Any] | None = None  # the last connection and its client
-
     def __str__(self) -> str:
         return "the object store"
 
@@ -136,9 +133,7 @@ class BucketStore:
                 "There is no data connection, and the local stack has not made one.",
                 "Start the stack with `fraud-demo up`, or give --model-dir.",
             )
-        if self.known is None or self.known[0] != store:
-            self.known = (store, open_bucket(store, settings.ca_bundle, read_timeout_s=3, attempts=1))
-        return self.known[1], store.bucket
+        return open_bucket(store, settings.ca_bundle, read_timeout_s=3, attempts=1), store.bucket
 
     def list_names(self) -> list[str]:  # names that have a pointer
         "List the published models."
