@@ -21,7 +21,13 @@ from fraud_demo.discovery import connect_mlflow
 from fraud_demo.registry import load_version, register
 from fraud_demo.training import run_onnx
 from tests.conftest import BIN
-from tests.engines.servers import find_port
+from tests.engines.servers import describe_stack, find_port
+
+
+@pytest.fixture(scope="module")
+def pair(stack):
+    """The local stack: these consumers see MLflow alone, and not which database and store are behind it."""
+    return describe_stack(stack.home)
 
 
 @pytest.fixture(scope="module")
