@@ -601,7 +601,8 @@ def show(results: Results) -> None:
             continue
         for key, _, width, decimals, has_ratio in COLUMNS:
             line += f"{results.median(name, key):{width},.{decimals}f}"
-            line += f"{results.median(name, key, 'minimal'):7.2g}" if has_ratio else ""
+            ratio = results.median(name, key, "minimal")
+            line += (f"{ratio:7.0f}" if ratio >= 10 else f"{ratio:7.2g}") * has_ratio
         print(line.replace("nan", "  -"))
     shares = [results.median(name, "disturbed") for name in results.values if name not in results.faults]
     disturbed = max(shares, default=0)
