@@ -474,6 +474,20 @@ def test_tls_with_a_private_authority(certificate, monkeypatch, tmp_path):
 
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())  # must not win over the setting
         assert len(EndpointScorer(server.url, ca_bundle=str(certificate[0])).score(ROWS[:1])) == 1
+        server.token = "s3cret"
+        environ = {
+            "FRAUD_DEMO_HOME": str(tmp_path),
+            "INFERENCE_ENDPOINT": server.url,
+            "FRAUD_DEMO_CA_BUNDLE": str(certificate[0]),
+            "FRAUD_DEMO_TOKEN": "s3cret",
+        }
+        assert len(make_scorer(load_settings(environ)).score(ROWS[:1])) == 1
+        for missing, words in (
+            ("FRAUD_DEMO_CA_BUNDLE", "not trusted"),
+            ("FRAUD_DEMO_TOKEN", "none was sent"),
+        ):
+            rest = {name: value for name, value in environ.items() if name != missing}
+            assert words in caught(make_scorer(load_settings(rest)).score, ROWS[:1])
     finally:
         server.close()
 
