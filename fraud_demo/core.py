@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FEATURES', 'FEATURE_NAMES', 'LABEL', 'FLOAT32_MAX', 'LOOPBACK', 'LESSON_PACKAGES', 'Feature', 'FraudDemoError',
            'InputError', 'ServiceError', 'MissingStepError', 'check_value', 'Transaction', 'check_names',
-           'make_transaction', 'to_features', 'convert_row', 'check_array', 'Decision', 'ObjectStore', 'find_project',
-           'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table', 'import_extra',
-           'is_loopback', 'bypass_proxy', 'check_machine']
+           'make_transaction', 'find_good', 'to_features', 'convert_row', 'check_array', 'Decision', 'ObjectStore',
+           'find_project', 'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table',
+           'import_extra', 'is_loopback', 'bypass_proxy', 'check_machine']
 
 # %% ../nbs/00_core.ipynb #b1ce4386
 import importlib
@@ -193,6 +193,16 @@ def make_transaction(
         )
     return Transaction(**values)
 
+# %% ../nbs/00_core.ipynb #684129e9
+def find_good(
+    feature: Feature,  # the feature that the values belong to
+    values: np.ndarray,  # [n] float32 or float64
+) -> np.ndarray:  # [n] bool: whether `check_value` would take the value
+    "Check many values of one feature at once, against the same rules."
+    if feature.kind == "flag":
+        return (values == 0) | (values == 1)
+    return (values >= 0) & (values <= FLOAT32_MAX)  # false for NaN, too
+
 # %% ../nbs/00_core.ipynb #b5085ac5
 def to_features(
     data: Any,  # a Transaction, a dict, a list of either, a DataFrame, or an array [n, 7]
@@ -231,7 +241,7 @@ def check_array(
             raw.dtype.kind == "O" and any(isinstance(value, str) for value in raw.ravel())
         ):
             raise TypeError("text or dates")
-        array = raw.astype(np.float64)
+        array = raw if raw.dtype in (np.float32, np.float64) else raw.astype(np.float64)
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             "The transactions are not numbers.",
@@ -244,9 +254,7 @@ def check_array(
             "The model reads [n, 7] with n from 1 up.",
             "Give one row of seven values per transaction.",
         )
-    is_flag = np.array([feature.kind == "flag" for feature in FEATURES])
-    good = np.isfinite(array) & (array >= 0) & (array <= FLOAT32_MAX)
-    good &= ~is_flag | (array == 0) | (array == 1)
+    good = np.column_stack([find_good(feature, array[:, i]) for i, feature in enumerate(FEATURES)])
     if not good.all():
         row, column = np.argwhere(~good)[0]
         try:

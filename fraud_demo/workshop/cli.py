@@ -4,23 +4,33 @@
 
 # %% auto #0
 __all__ = ['console', 'Json', 'show_table', 'show_json', 'up', 'down', 'status', 'logs', 'show_status', 'show_progress', 'run',
-           'make_folder', 'train', 'promote', 'rollback', 'score', 'app', 'doctor', 'check_runs', 'room', 'make_cli',
-           'main']
+           'make_folder', 'train', 'promote', 'rollback', 'show_rows', 'score', 'choose_scorer', 'app', 'doctor',
+           'check_runs', 'room', 'make_cli', 'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table as RichTable
 
 from ..core import FraudDemoError, InputError, Settings, Table, check_machine, load_settings
@@ -223,9 +233,6 @@ def train(
 
     Example: fraud-demo train --epochs 5 --output quick
     """
-    import time
-    from dataclasses import replace
-
     from fraud_demo.data import prepare_transactions, split_transactions
     from fraud_demo.training import TrainingConfig, train
 
@@ -294,28 +301,96 @@ def rollback() -> None:
     console.print(f"Version {rollback(load_settings())} serves again.")
 
 # %% ../../nbs/workshop/cli.ipynb #733c32f5
+def show_rows(
+    is_quiet: bool,  # nobody looks
+) -> tuple:  # the display, progress(rows, share)
+    "Make a live display of a file that is scored: share, rows a second, time left."
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rows]:,} rows, {task.fields[speed]:,.0f} rows/s, left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=is_quiet or not console.is_terminal,
+        transient=True,
+    )
+    task = bar.add_task("Scoring", total=1.0, rows=0, speed=0)
+    begun: list[
+        tuple[int, float]
+    ] = []  # rows and time at the first report: what a stopped run had done is no speed
+
+    def progress(rows: int, share: float) -> None:
+        now = time.perf_counter()
+        if not begun:
+            begun.append((rows, now))
+        first_rows, first_time = begun[0]
+        speed = (rows - first_rows) / max(now - first_time, 1e-9)
+        bar.update(task, completed=share, rows=rows, speed=speed)
+
+    return bar, progress
+
+
 def score(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet with the seven features.")],
     output: Annotated[Path, typer.Option(help="Result, .parquet or .csv.")] = Path("scored.parquet"),
     endpoint: Annotated[
-        bool, typer.Option("--endpoint", help="Ask the model server in place of the local file.")
-    ] = False,
+        str | None,
+        typer.Option(
+            metavar="URL", help="Ask this model server in place of the local file; auto: as the settings say."
+        ),
+    ] = None,
+    on_bad: Annotated[
+        Literal["list", "refuse"],
+        typer.Option(help="Rows without a score: list them apart, or refuse the file."),
+    ] = "list",
+    as_json: Json = False,
 ) -> None:
-    """Score a file with the champion.
+    """Score a file with the champion; when it was stopped, the same line again goes on from there.
 
     Example: fraud-demo score transactions.csv --output scored.csv
     """
-    from fraud_demo.registry import load_champion
-    from fraud_demo.serving import LocalScorer, make_scorer, score_file
+    from fraud_demo.batch import score_file
 
-    settings = load_settings()
-    if endpoint:
-        scorer = make_scorer(settings, kind="endpoint")
-    else:
+    scorer = choose_scorer(load_settings(), endpoint)
+    bar, progress = show_rows(as_json)
+    try:
+        with bar:
+            scored = score_file(file, output, scorer, progress, on_bad)
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command again goes on from there.", style="bold")
+        raise typer.Exit(130) from None
+    if as_json:
+        show_json({**asdict(scored), "output": str(output), "rejected_list": str(scored.rejected_list or "")})
+        return
+    done = scored.rows - scored.rejected
+    by = f" by version {scored.model_version}" if scored.model_version else ""
+    words = [
+        f"{done:,} rows scored into {output}, {scored.frauds:,} called fraud{by}, {scored.seconds:.1f} s."
+    ]
+    if scored.rejected:
+        words.append(f"{scored.rejected:,} rows have no score: {scored.rejected_list} says why.")
+    if scored.resumed_rows:
+        words.append(f"{scored.resumed_rows:,} rows were done before.")
+    if scored.restarted:
+        words.append(f"Parts of a stopped run were thrown away: {scored.restarted}.")
+    console.print("\n".join(words), soft_wrap=True)
+
+
+def choose_scorer(
+    settings: Settings,  # where the champion and the servers are
+    endpoint: str | None,  # address of a model server, or auto; None: score in this process
+) -> object:  # a scorer
+    "Choose who scores a file."
+    from fraud_demo.registry import load_champion
+    from fraud_demo.serving import LocalScorer, find_kind, make_scorer
+
+    if endpoint is None:
         champion = load_champion(settings)
-        scorer = LocalScorer(champion.onnx_path, champion.version)
-    scored = score_file(file, output, scorer)
-    console.print(f"{scored.rows:,} rows scored into {scored.output}, {scored.frauds:,} called fraud")
+        return LocalScorer(champion.onnx_path, champion.version)
+    if endpoint != "auto":
+        settings = replace(settings, inference_endpoint=endpoint)
+    return make_scorer(settings, find_kind(settings) if settings.inference_endpoint else "endpoint")
 
 
 def app() -> None:

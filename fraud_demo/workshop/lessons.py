@@ -24,7 +24,7 @@ from ..core import InputError, Settings, Table, find_project, read_json
 class Lesson:
     "One numbered notebook."
 
-    number: str  # two digits, for example "04"
+    number: str  # two digits and perhaps a letter, for example "04"
     name: str  # module it exports, for example "training"
     title: str  # question it answers
     path: Path  # the notebook
@@ -46,10 +46,16 @@ def list_lessons(
             )
         folder = project / "nbs"
     lessons = []
-    for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(folder.glob("[0-9][0-9]*_*.ipynb")):
+        if not re.match(r"\d\d[a-z]?_", path.name):
+            continue
         cells = nbformat.read(path, as_version=4).cells
         heading = next(
-            (re.search(r"^# (?:\d\d · )?(.+)$", c.source, re.M) for c in cells if c.source.startswith("# ")),
+            (
+                re.search(r"^# (?:\d\d[a-z]? · )?(.+)$", c.source, re.M)
+                for c in cells
+                if c.source.startswith("# ")
+            ),
             None,
         )
         number, name = path.stem.split("_", 1)
@@ -59,12 +65,16 @@ def list_lessons(
 # %% ../../nbs/workshop/lessons.ipynb #29b6fc40
 def choose_lessons(
     lessons: tuple[Lesson, ...],  # all of them
-    numbers: Iterable[str] = (),  # "04" or "4"; empty: all
+    numbers: Iterable[str] = (),  # "04", "4" or "6b"; empty: all
     start: str | None = None,  # first lesson to run
 ) -> tuple[Lesson, ...]:  # InputError for a number that does not exist
     "Choose lessons by number, in their order."
-    wanted = {number.zfill(2) for number in numbers} or {lesson.number for lesson in lessons}
-    first = start.zfill(2) if start else "00"
+
+    def pad(number):
+        return f"0{number}" if re.match(r"\d(?!\d)", number) else number
+
+    wanted = {pad(number) for number in numbers} or {lesson.number for lesson in lessons}
+    first = pad(start) if start else "00"
     unknown = sorted((wanted | ({first} if start else set())) - {lesson.number for lesson in lessons})
     if unknown:
         raise InputError(

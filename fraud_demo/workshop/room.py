@@ -23,6 +23,7 @@ LESSONS = {
     "04": "train",
     "05": "registry",
     "06": "serve",
+    "06b": "batch",
     "07": "app",
 }
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
 
+from fraud_demo.core import FEATURE_NAMES
 from fraud_demo.workshop.cli import make_cli
 from tests.conftest import BIN
+
+from .v2_double import V2Double
 
 COMMANDS = ("doctor", "up", "down", "status", "logs", "train", "promote", "rollback", "score", "app")
 
@@ -42,8 +50,6 @@ def test_wrong_input_ends_in_three_sentences_and_2(tmp_path):
 
 
 def test_status_without_a_stack_is_1_and_json(tmp_path):
-    import json
-
     done = run("status", "--json", FRAUD_DEMO_HOME=str(tmp_path))
     assert done.returncode == 1
     assert not any(service["healthy"] for service in json.loads(done.stdout)["services"].values())
@@ -57,3 +63,83 @@ def test_doctor_names_the_command_that_mends(tmp_path):
 def test_score_without_a_champion_names_what_is_missing(tmp_path):
     done = run("score", "x.csv", FRAUD_DEMO_HOME=str(tmp_path))
     assert done.returncode == 1 and "fraud-demo up" in done.stderr and "Traceback" not in done.stderr
+
+
+# --- score
+
+
+@pytest.fixture
+def double():
+    server = V2Double()
+    yield server
+    server.close()
+
+
+def write_rows(path, *lines, more=""):
+    path.write_text("\n".join((",".join(FEATURE_NAMES) + more, *lines)) + "\n")
+    return path
+
+
+def score(*arguments, home):
+    """Run `fraud-demo score` as the command does it."""
+    code = "from fraud_demo.workshop.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "score", *map(str, arguments)],
+        env={**os.environ, "FRAUD_DEMO_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_score_says_what_came_of_it(tmp_path, double):
+    rows = write_rows(tmp_path / "rows.csv", "1,1,1,0,0,0,0", "15.7,176,8,1,0,0,1", "-1,1,1,0,0,0,0")
+    process = score(rows, "--output", tmp_path / "out.csv", "--endpoint", double.url, home=tmp_path)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    first, second = told.splitlines()
+    assert first.startswith(f"2 rows scored into {tmp_path / 'out.csv'}, 1 called fraud by version 1")
+    assert second == f"1 rows have no score: {tmp_path / 'out.rejected.csv'} says why."
+    process = score(rows, "--output", tmp_path / "out.csv", "--endpoint", double.url, "--json", home=tmp_path)
+    found = json.loads(process.communicate(timeout=60)[0])
+    assert (found["rows"], found["frauds"], found["rejected"], found["resumed_rows"]) == (3, 1, 1, 0)
+    assert found["output"].endswith("out.csv") and found["rejected_list"].endswith("out.rejected.csv")
+    assert found["model_version"] == "1" and 0 < found["threshold"] < 1
+
+
+def test_score_has_exit_codes(tmp_path, double):
+    rows = write_rows(tmp_path / "rows.csv", "1,1,1,0,0,0,0", "-1,1,1,0,0,0,0")
+    for code, words, arguments in (
+        (2, "row 1 (line 3)", [rows, "--endpoint", double.url, "--on-bad", "refuse"]),
+        (2, "on-bad", [rows, "--endpoint", double.url, "--on-bad", "ignore"]),
+        (2, "There is no file", [tmp_path / "none.csv", "--endpoint", double.url]),
+        (1, "refused", [rows, "--endpoint", "127.0.0.1:9"]),
+        (1, "fraud-demo up", [rows, "--endpoint", "auto"]),
+        (1, "fraud-demo up", [rows]),
+    ):
+        process = score(*arguments, "--output", tmp_path / "out.csv", home=tmp_path)
+        told, errors = process.communicate(timeout=60)
+        assert process.returncode == code, (arguments, told, errors)
+        assert words in errors and "Traceback" not in errors
+        assert not (tmp_path / "out.csv").exists()
+
+
+def test_score_goes_on_after_control_c(tmp_path, double):
+    note = "a note that makes the file long " * 20
+    rows = write_rows(tmp_path / "rows.csv", *[f"1,1,1,0,0,0,0,{note}"] * 50_000, more=",note")
+    arguments = (rows, "--output", tmp_path / "out.parquet", "--endpoint", double.url)
+    double.script = [0, 0, 0, 0, *[3] * 10]  # after two parts the server takes its time
+    process = score(*arguments, home=tmp_path)
+    journal = tmp_path / ".out.parquet.parts" / "journal"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    double.script[:] = []
+    process.send_signal(signal.SIGINT)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "The same command again goes on from there." in told, (told, errors)
+    assert "Traceback" not in errors
+    process = score(*arguments, home=tmp_path)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and "rows were done before." in told, (told, errors)

@@ -55,6 +55,20 @@ def test_lessons_are_listed_with_their_question(nbs):
         ("00", "good", "What is good?"), ("01", "bad", "What is bad?"), ("02", "last", "What is last?")]  # fmt: skip
 
 
+def test_lesson_with_a_letter_comes_behind_its_number(nbs):
+    write_lesson(nbs, "01b_more", "number: int = 1  # any")
+    write_lesson(nbs, "010_no_lesson", "number: int = 1  # any")
+    lessons = list_lessons(nbs)
+    assert [lesson.number for lesson in lessons] == ["00", "01", "01b", "02"]
+    assert lessons[2].name == "more"
+    for numbers, start, expected in (
+        (("1b",), None, "01b"),
+        ((), "01b", "01b 02"),
+        (("01", "1b"), None, "01 01b"),
+    ):
+        assert [lesson.number for lesson in choose_lessons(lessons, numbers, start)] == expected.split()
+
+
 @pytest.mark.parametrize(
     ("numbers", "start", "expected"),
     [((), None, "00 01 02"), (("2", "00"), None, "00 02"), ((), "1", "01 02"), (("00", "02"), "01", "02")],

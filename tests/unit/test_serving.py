@@ -9,13 +9,8 @@ import subprocess
 import sys
 import time
 from concurrent import futures
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -40,7 +35,6 @@ from fraud_demo.serving import (
     make_scorer,
     make_scores,
     parse_endpoint,
-    score_file,
 )
 
 from .v2_double import FRAUDULENT, LEGITIMATE, THRESHOLD, V2Double, make_rows, run_model, save_onnx
@@ -737,151 +731,6 @@ def test_make_scorer_from_the_registry(tmp_path, monkeypatch):
     scorer = make_scorer(load_settings(environ))
     assert isinstance(scorer, RegistryScorer)
     assert (scorer.tracking_uri, scorer.name) == (Route.url, "DNN-credit-card-fraud-07")
-
-
-# --- files
-
-
-def make_table(rows=ROWS, **columns):
-    table = pa.table({name: rows[:, i].astype(np.float64) for i, name in enumerate(FEATURE_NAMES)})
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
-    return table
-
-
-def write_table(path: Path, table):
-    (pa_csv.write_csv if path.suffix == ".csv" else pq.write_table)(table, path)
-    return path
-
-
-def read_table(path: Path):
-    return pa_csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
-
-
-@pytest.mark.parametrize("source", ["in.csv", "in.parquet"])
-@pytest.mark.parametrize("target", ["out.csv", "out.parquet"])
-def test_score_file(tmp_path, local, source, target):
-    labels, names = np.arange(200) % 2, [f"card {i}, é" for i in range(200)]
-    table = make_table(fraud=labels.astype(np.float64), card=names)
-    order = ["card", "fraud", *reversed(FEATURE_NAMES)]
-    path = write_table(tmp_path / source, table.select(order))
-    done = []
-    result = score_file(path, tmp_path / "new" / target, local, progress=done.append)
-    scored = read_table(result.output)
-    expected = local.score(ROWS)
-    assert scored.column_names == [*order, "fraud_probability", "is_fraud"]
-    assert scored["card"].to_pylist() == names and (scored["fraud"].to_numpy() == labels).all()
-    written = scored["fraud_probability"].to_numpy().astype(np.float32)
-    assert (written == expected.fraud_probability).all()
-    assert (scored["is_fraud"].to_numpy() == expected.is_fraud).all()
-    assert (result.rows, result.frauds) == (200, expected.is_fraud.sum()) and done[-1] == 200
-    assert [p.name for p in result.output.parent.iterdir()] == [target]
-    assert "200 scored" in str(result)
-
-
-def test_score_file_in_many_batches(tmp_path, local, monkeypatch):
-    monkeypatch.setattr(serving, "ROWS_PER_REQUEST", 33)
-    done = []
-    path = write_table(tmp_path / "in.parquet", make_table())
-    result = score_file(path, tmp_path / "out.parquet", local, done.append)
-    assert done == [33, 66, 99, 132, 165, 198, 200]
-    written = pq.read_table(result.output)["fraud_probability"].to_numpy()
-    assert (written == local.score(ROWS).fraud_probability).all()
-
-
-@pytest.mark.parametrize("source", ["in.csv", "in.parquet"])
-@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
-def test_bad_row_is_named(tmp_path, local, monkeypatch, source, bad):
-    monkeypatch.setattr(serving, "ROWS_PER_REQUEST", 33)
-    rows = ROWS.astype(np.float64)
-    rows[150, 1] = bad
-    path = write_table(tmp_path / source, make_table(rows))
-    with pytest.raises(InputError, match=rf"{source}, row 150.*: distance_from_last_transaction") as info:
-        score_file(path, tmp_path / "out.csv", local)
-    assert ("(line 152)" in str(info.value)) == (source == "in.csv")
-    assert [p.name for p in tmp_path.iterdir()] == [source]
-
-
-def test_text_in_csv_is_named(tmp_path, local):
-    lines = [",".join(FEATURE_NAMES)] + ["1,1,1,0,0,0,0"] * 5 + ["1,much,1,0,0,0,0"] + ["1,1,1,0,0,0,0"]
-    (tmp_path / "in.csv").write_text("\n".join(lines))
-    with pytest.raises(InputError, match="row 5") as info:
-        score_file(tmp_path / "in.csv", tmp_path / "out.csv", local)
-    assert "much" in str(info.value)
-
-
-def test_numbers_may_change_their_look_late_in_a_csv(tmp_path, local):
-    lines = [",".join((*FEATURE_NAMES, "note"))] + ["1,1,1,0,0,0,0,7"] * 3 + ["1.5,1e3,1,1.0,0,0,0,x"]
-    (tmp_path / "in.csv").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
-    result = score_file(tmp_path / "in.csv", tmp_path / "out.parquet", local)
-    assert pq.read_table(result.output)["note"].to_pylist() == ["7", "7", "7", "x"]
-
-
-@pytest.mark.parametrize(
-    "name, content, words",
-    [
-        ("in.csv", b"", "in.csv"),
-        ("in.csv", (",".join(FEATURE_NAMES) + "\n").encode(), "no rows"),
-        ("in.csv", b"a,b\n1,2\n", "has no distance_from_home"),
-        ("in.csv", (",".join(FEATURE_NAMES) + "\n1,2\n").encode(), "cannot be read"),
-        ("in.csv", b"\xff\xfe\x00", "cannot be read"),
-        ("in.parquet", b"no parquet", "cannot be read"),
-        ("in.parquet", b"", "cannot be read"),
-        ("in.txt", b"", "neither CSV nor Parquet"),
-        ("none.csv", None, "There is no file"),
-    ],
-)
-def test_files_that_cannot_be_scored(tmp_path, local, name, content, words):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=words):
-        score_file(tmp_path / name, tmp_path / "out.csv", local)
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_parquet_types(tmp_path, local):
-    table = make_table()
-    flags = [table[n].cast(pa.bool_()) if n == "used_chip" else table[n] for n in FEATURE_NAMES]
-    small = pa.table([c.cast(pa.int8()) if i == 6 else c for i, c in enumerate(flags)], FEATURE_NAMES)
-    result = score_file(write_table(tmp_path / "in.parquet", small), tmp_path / "out.parquet", local)
-    written = pq.read_table(result.output)["fraud_probability"].to_numpy()
-    assert (written == local.score(ROWS).fraud_probability).all()
-    text = pa.table(
-        [table[n].cast(pa.string()) if n == "used_chip" else table[n] for n in FEATURE_NAMES], FEATURE_NAMES
-    )
-    with pytest.raises(InputError, match="used_chip of text.parquet"):
-        score_file(write_table(tmp_path / "text.parquet", text), tmp_path / "out2.parquet", local)
-
-
-def test_result_columns_are_not_overwritten(tmp_path, local):
-    path = write_table(tmp_path / "in.parquet", make_table(is_fraud=np.zeros(200)))
-    with pytest.raises(InputError, match="is_fraud"):
-        score_file(path, tmp_path / "out.parquet", local)
-    with pytest.raises(InputError, match="same file"):
-        score_file(path, path, local)
-
-
-def test_fault_half_way_leaves_the_old_output(tmp_path, double, monkeypatch):
-    monkeypatch.setattr(serving, "ROWS_PER_REQUEST", 64)
-    path = write_table(tmp_path / "in.parquet", make_table())
-    out = tmp_path / "out.parquet"
-    out.write_bytes(b"the old one")
-    double.script = [0, 0, (500, "text/plain", b"boom")]
-    assert "boom" in caught(score_file, path, out, EndpointScorer(double.url))
-    assert out.read_bytes() == b"the old one" and len(list(tmp_path.iterdir())) == 2
-
-
-def test_model_change_half_way_is_told(tmp_path, local, monkeypatch):
-    monkeypatch.setattr(serving, "ROWS_PER_REQUEST", 64)
-
-    class Swapping:
-        def score(self, data):
-            scores = local.score(data)
-            self.calls = getattr(self, "calls", 0) + 1
-            return replace(scores, model_version=str(self.calls))
-
-    path = write_table(tmp_path / "in.parquet", make_table())
-    assert "Version 1 began, and version 2" in caught(score_file, path, tmp_path / "out.csv", Swapping())
 
 
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
