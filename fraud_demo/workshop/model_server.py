@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['log', 'DATATYPES', 'MAX_BODY', 'Observer', 'CONTENTS', 'SECONDS', 'SCORES', 'BODY_S', 'STATUS', 'SMALL', 'IDLE_S',
-           'GRACE_S', 'read_pointer', 'FolderStore', 'make_missing_error', 'BucketStore', 'list_keys', 'Tensor',
-           'to_tensor', 'ServedModel', 'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError',
-           'split_body', 'check_object', 'read_parameters', 'read_flag', 'read_input', 'read_outputs',
-           'check_output_names', 'check_output_form', 'InferRequest', 'read_rest_request', 'write_rest_response',
-           'to_bytes', 'compute', 'answer_rest', 'read_grpc_request', 'write_grpc_response', 'answer_grpc',
-           'Repository', 'load_published', 'Call', 'open_call', 'Metrics', 'SlowError', 'EncodingError', 'find_status',
-           'read_body', 'log_failure', 'guard_rest', 'guard_grpc', 'RestService', 'check_load', 'describe_server',
-           'make_app', 'GrpcService', 'make_methods', 'read_message', 'make_grpc_server', 'check_port', 'make_protocol',
-           'serve', 'parse_arguments', 'release_memory', 'main']
+           'GRACE_S', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'read_pointer', 'FolderStore', 'make_missing_error',
+           'BucketStore', 'list_keys', 'Tensor', 'to_tensor', 'ServedModel', 'load_model', 'show', 'check_input',
+           'flatten', 'to_rows', 'TooLargeError', 'split_body', 'check_object', 'read_parameters', 'read_flag',
+           'read_input', 'read_outputs', 'check_output_names', 'check_output_form', 'InferRequest', 'read_rest_request',
+           'write_rest_response', 'to_bytes', 'compute', 'answer_rest', 'read_grpc_request', 'write_grpc_response',
+           'answer_grpc', 'Repository', 'load_published', 'Call', 'open_call', 'Metrics', 'SlowError', 'EncodingError',
+           'find_status', 'read_body', 'log_failure', 'guard_rest', 'guard_grpc', 'RestService', 'check_load',
+           'describe_server', 'make_app', 'GrpcService', 'make_methods', 'read_message', 'make_grpc_server',
+           'check_port', 'make_protocol', 'serve', 'parse_arguments', 'release_memory', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
 import argparse
@@ -1408,6 +1408,9 @@ def parse_arguments(
     return options
 
 # %% ../../nbs/workshop/model_server.ipynb #0b31d407
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
 def release_memory(
     is_stopped: threading.Event,  # set when the server ends
     wait_s: float = 5.0,  # seconds between two times
@@ -1415,9 +1418,9 @@ def release_memory(
     "Give memory that is free back to the system, as long as the server runs; nothing to do without glibc."
     try:
         library = ctypes.CDLL(None)
-        library.mallopt(
-            -3, 2**20
-        )  # M_MMAP_THRESHOLD: a block of a megabyte is freed at once, whatever came before
+        # a block of 4 MiB is freed at once, whatever came before; what ten thousand rows need is kept for the next
+        for option, size in ((M_MMAP_THRESHOLD, 4 * 2**20), (M_TRIM_THRESHOLD, 16 * 2**20)):
+            library.mallopt(option, size)
         trim = library.malloc_trim
     except (OSError, AttributeError, TypeError):
         return
