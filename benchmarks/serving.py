@@ -7,7 +7,7 @@ ONNX Runtime's before its time counts. MLServer and Triton get environments of t
 on the first run (about half a minute); where that does not work, the table says why. Figures are medians of the
 rounds; the milliseconds depend on the machine, the ratios are what to quote.
 
-    python benchmarks/serving.py                            # about four minutes on two cores
+    python benchmarks/serving.py                            # three to six minutes on two cores
     python benchmarks/serving.py --servers ours,minimal     # about a minute
 """
 
@@ -49,7 +49,7 @@ START_S = 90  # seconds that a server may take to start
 STARTS = 3  # of each server
 QUIET = 0.1  # share of the cores that other programs may use while a server is visited; above, it is visited again
 TRIES = 4  # visits to a server in one round, at most
-PATIENCE_S = 300  # seconds after which no round begins
+PATIENCE_S = 270  # seconds after which no round begins
 ENVIRON = {  # nothing is sent home, the logs are short, and MLflow finds the uvicorn that it calls by name
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "MLFLOW_DISABLE_TELEMETRY": "true",
