@@ -38,9 +38,9 @@ from fraud_demo.batch import (
     write_struct,
 )
 from fraud_demo.core import FEATURE_NAMES, FEATURES, InputError, ServiceError, check_value
-from fraud_demo.serving import EndpointScorer, LocalScorer
+from fraud_demo.serving import EndpointScorer
 
-from .v2_double import THRESHOLD, V2Double, make_rows, run_model, save_onnx
+from .v2_double import THRESHOLD, make_rows, run_model
 
 ROWS = make_rows(200)
 HEADER = ",".join(FEATURE_NAMES)
@@ -54,23 +54,6 @@ quick = hypothesis_settings(max_examples=40, deadline=None, suppress_health_chec
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
     monkeypatch.setattr(serving, "RETRY_WAITS_S", (0.01, 0.02))
-
-
-@pytest.fixture
-def double():
-    server = V2Double()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def onnx_path(tmp_path_factory):
-    return save_onnx(tmp_path_factory.mktemp("model") / "model.onnx")
-
-
-@pytest.fixture(scope="module")
-def local(onnx_path):
-    return LocalScorer(onnx_path, "1")
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from fraud_demo.serving import (
     parse_endpoint,
 )
 
-from .v2_double import FRAUDULENT, LEGITIMATE, THRESHOLD, V2Double, make_rows, run_model, save_onnx
+from .v2_double import FRAUDULENT, LEGITIMATE, THRESHOLD, V2Double, make_rows, run_model
 
 ROWS = make_rows(200)
 
@@ -47,23 +47,6 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(serving, "RETRY_WAITS_S", (0.01, 0.02))
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def double():
-    server = V2Double()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def onnx_path(tmp_path_factory):
-    return save_onnx(tmp_path_factory.mktemp("model") / "model.onnx")
-
-
-@pytest.fixture(scope="module")
-def local(onnx_path):
-    return LocalScorer(onnx_path, "1")
 
 
 def free_port():
