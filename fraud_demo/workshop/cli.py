@@ -346,7 +346,7 @@ def score(
     ] = "list",
     as_json: Json = False,
 ) -> None:
-    """Score a file with the champion; when it was stopped, the same line again goes on from there.
+    """Score a file with the champion; when it was stopped, the same line again asks only for the scores that are missing.
 
     Example: fraud-demo score transactions.csv --output scored.csv
     """
@@ -358,7 +358,9 @@ def score(
         with bar:
             scored = score_file(file, output, scorer, progress, on_bad)
     except KeyboardInterrupt:
-        console.print("Stopped. The same command again goes on from there.", style="bold")
+        console.print(
+            "Stopped. The same command again asks only for the scores that are missing.", style="bold"
+        )
         raise typer.Exit(130) from None
     if as_json:
         show_json({**asdict(scored), "output": str(output), "rejected_list": str(scored.rejected_list or "")})
@@ -371,9 +373,9 @@ def score(
     if scored.rejected:
         words.append(f"{scored.rejected:,} rows have no score: {scored.rejected_list} says why.")
     if scored.resumed_rows:
-        words.append(f"{scored.resumed_rows:,} rows were done before.")
+        words.append(f"{scored.resumed_rows:,} rows had their scores before.")
     if scored.restarted:
-        words.append(f"Parts of a stopped run were thrown away: {scored.restarted}.")
+        words.append(f"Scores of a stopped run were thrown away: {scored.restarted}.")
     console.print("\n".join(words), soft_wrap=True)
 
 

@@ -128,18 +128,21 @@ def test_score_goes_on_after_control_c(tmp_path, double):
     note = "a note that makes the file long " * 20
     rows = write_rows(tmp_path / "rows.csv", *[f"1,1,1,0,0,0,0,{note}"] * 50_000, more=",note")
     arguments = (rows, "--output", tmp_path / "out.parquet", "--endpoint", double.url)
-    double.script = [0, 0, 0, 0, *[3] * 10]  # after two parts the server takes its time
+    double.script = [0, 0, 0, 0, *[3] * 10]  # after two pieces the server takes its time
     process = score(*arguments, home=tmp_path)
-    journal = tmp_path / ".out.parquet.parts" / "journal"
+    kept = tmp_path / ".out.parquet.scores"
     deadline = time.monotonic() + 60
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+    while not list(kept.glob("*.npy")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     double.script[:] = []
     process.send_signal(signal.SIGINT)
     told, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "The same command again goes on from there." in told, (told, errors)
+    assert (
+        process.returncode == 130
+        and "The same command again asks only for the scores that are missing." in told
+    ), (told, errors)
     assert "Traceback" not in errors
     process = score(*arguments, home=tmp_path)
     told, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and "rows were done before." in told, (told, errors)
+    assert process.returncode == 0 and "rows had their scores before." in told, (told, errors)
