@@ -887,12 +887,9 @@ def score_file(
     path: str | Path,  # CSV or Parquet file with the seven features
     output: str | Path,  # file to make, CSV or Parquet
     scorer: Scorer,  # who scores
-    progress: Callable[[int, float], None]
-    | None = None,  # called with rows done, and share of the file, 0 to 1
-    on_bad: str = "list",  # "list": bad rows get no score and are listed apart; "refuse": the first one stops it
-) -> (
-    FileScores
-):  # InputError for a wrong file, ServiceError when the scorer cannot answer or the disk is full
+    progress: Callable[[int, float], None] | None = None,  # called with rows done, and share of the file
+    on_bad: str = "list",  # list bad rows apart, or "refuse" the file at the first one
+) -> FileScores:  # InputError for a wrong file, ServiceError when the scorer or the disk fails
     "Score a file of any length: its rows in their order, `fraud_probability` and `is_fraud`."
     path, output = Path(path), Path(output)
     check_files(path, output, on_bad)
