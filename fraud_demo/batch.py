@@ -395,6 +395,10 @@ class CsvReader:
             while head.count(b'"') % 2 and (more := file.readline(BYTES_PER_PIECE)):
                 head += more
             names = next(csv.reader(io.StringIO(head.decode("utf-8-sig"), newline="")), [])
+        if not names:
+            raise InputError(
+                f"{path.name} is empty.", "It has no line of names.", "Give a header, then transactions."
+            )
         self.start, self.lines = len(head), head.count(b"\n")
         ours = (*FEATURE_NAMES, LABEL)
         kinds = [pyarrow.float64() if name in ours else pyarrow.string() for name in names]
