@@ -24,6 +24,7 @@ LESSONS = {
     "05": "registry",
     "06": "serve",
     "06b": "batch",
+    "06c": "explain",
     "07": "app",
 }
 

@@ -28,11 +28,16 @@ from fraud_demo.app import (
     Panel,
     build_app,
     build_panel,
+    keep_result,
     make_form,
     read_port,
+    render_history,
     render_message,
+    render_reasons,
     render_result,
+    render_upload,
     score_form,
+    score_upload,
     start_app,
 )
 from fraud_demo.core import (
@@ -41,6 +46,7 @@ from fraud_demo.core import (
     Decision,
     InputError,
     MissingStepError,
+    ServiceError,
     Transaction,
     to_features,
 )
@@ -174,7 +180,11 @@ def test_no_entry_breaks_the_form(values):
         def decide(self, transaction):
             return Decision(0.5, 0.5, True)
 
+        def score(self, data):
+            raise ServiceError("Nobody is there.", "It is night.", "Wait.")
+
     result = score_form(values, Never())
+    assert bool(result.service_error) == bool(result.decision)  # no reasons, and still a verdict
     assert bool(result.field_errors) != bool(result.decision)
     Balanced(render_result(result))
 
@@ -253,6 +263,119 @@ def test_card_tells_everything_in_words(probability, threshold):
     scale = next(attrs for _, attrs in card.found if attrs.get("role") == "img")
     assert scale["aria-label"] == f"Fraud probability {probability:.4f}, threshold {threshold:.4f}"
     assert any(attrs.get("role") == "status" for _, attrs in card.found)
+
+
+def test_card_says_why(local):
+    result = score_form(FRAUD, local)
+    reasons, card = result.reasons, Balanced(render_result(result))
+    assert reasons.reason in card.text and reasons.remedy in card.text
+    charts = [attrs["aria-label"] for _, attrs in card.found if attrs.get("role") == "img"]
+    assert len(charts) == 2
+    points = [float(number) for number in re.findall(r"([+-][0-9.]+)(?:,|$)", charts[1])]
+    assert points == [pytest.approx(100 * c.amount, abs=0.051) for c in reasons.contributions]
+    assert [f"{point:+.1f}" in card.text for point in points] == [True] * 7
+    widths = [
+        float(width) for width in re.findall(r"left:[0-9.]+%;width:([0-9.]+)%", render_reasons(reasons))
+    ]
+    assert widths == sorted(widths, reverse=True) and max(widths) == 50 and len(widths) == 7
+
+
+def test_verdict_without_reasons_is_a_verdict(double):
+    scorer = EndpointScorer(double.url)
+    assert scorer.metadata
+    double.script = [0, *[(500, "text/plain", b"boom")] * 5]
+    result = score_form(FRAUD, scorer)
+    assert result.verdict == "Fraud" and result.reasons is None and "boom" in result.service_error
+    card = Balanced(render_result(result)).text
+    assert "Fraud" in card and "No reasons" in card and "boom" in card
+
+
+def test_program_pays_for_no_reasons(double):
+    assert score_form(FRAUD, EndpointScorer(double.url), is_explained=False).reasons is None
+    assert double.count("/infer") == 1
+
+
+def test_sitting_keeps_the_last_ten(local):
+    history = ()
+    for distance in range(15):
+        history = keep_result(history, score_form({**FRAUD, "distance_from_home": float(distance)}, local))
+    assert [item.transaction.distance_from_home for item in history] == list(range(14, 4, -1))
+    table = Balanced(render_history(history))
+    assert sum(tag == "tr" for tag, _ in table.found) == 11
+    assert sum(attrs.get("scope") == "col" for _, attrs in table.found) == 3
+    assert render_history(history[:1]) == ""
+
+
+# --- files
+
+
+GOOD_LINES = [",".join(FEATURE_NAMES), ",".join(map(str, FRAUDULENT)), ",".join(map(str, LEGITIMATE))]
+
+
+def write_upload(folder, *lines, name="cards.csv"):
+    """Write a file as gradio keeps an uploaded one."""
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_upload_is_scored_beside_itself(tmp_path, local):
+    path = write_upload(tmp_path, *GOOD_LINES, "-1" + GOOD_LINES[1][2:])
+    seen = []
+    result = score_upload(str(path), local, lambda *step: seen.append(step))
+    scored, rejected = result.files
+    assert scored.name == "cards.scored.csv" and rejected.name == "cards.scored.rejected.csv"
+    assert scored.parent.parent == tmp_path and seen[-1] == (3, 1.0)
+    assert (result.scores.rows, result.scores.frauds, result.scores.rejected) == (3, 1, 1)
+    assert score_upload(path, local).files[0].parent != scored.parent  # two people may send the same file
+    page = Balanced(render_upload(result))
+    assert "2 rows scored by model version 7" in page.text and "1 rows have no score" in page.text
+    for word in ("distance_from_home", "-1", "It is negative."):
+        assert word in page.text
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([""], "has no distance_from_home|is empty"),
+        (["a,b", "1,2"], "has no distance_from_home"),
+        (GOOD_LINES[:1], "no rows"),
+        ([*GOOD_LINES[:1], "x,1,1,0,0,0,0"], "None of the 1 rows"),
+        (["PK\x03\x04\x00 not a table"], "distance_from_home|cannot be read"),
+    ],
+)
+def test_upload_that_cannot_be_scored_is_told(tmp_path, local, lines, words):
+    path = write_upload(tmp_path, *lines)
+    result = score_upload(path, local)
+    assert result.scores is None and result.files == () and re.search(words, result.problem)
+    assert Balanced(render_upload(result)).text.strip() == result.problem
+    assert score_upload(write_upload(tmp_path, *GOOD_LINES), local).scores.rows == 2
+
+
+def test_upload_has_limits(tmp_path, local, monkeypatch):
+    path = write_upload(tmp_path, *GOOD_LINES)
+    assert "not a CSV file" in score_upload(path.rename(tmp_path / "cards.zip"), local).problem
+    assert "Nobody chose one" in score_upload(None, local).problem
+    path = write_upload(tmp_path, *GOOD_LINES)
+    monkeypatch.setattr(app_module, "ROWS_PER_UPLOAD", 1)
+    result = score_upload(path, local)
+    assert "more than 1 rows" in result.problem and "fraud-demo score" in result.problem
+    monkeypatch.setattr(app_module, "BYTES_PER_UPLOAD", 10)
+    assert "too large" in score_upload(path, local).problem
+
+
+def test_upload_when_the_service_is_down(tmp_path, double):
+    double.script = [(401, "text/plain", b"")] * 5
+    result = score_upload(write_upload(tmp_path, *GOOD_LINES), EndpointScorer(double.url))
+    assert "token" in result.problem and result.scores is None
+
+
+def test_only_the_first_bad_rows_are_shown(tmp_path, local):
+    path = write_upload(tmp_path, *GOOD_LINES, *["1,1,1,0,0,0,<b>"] * 50)
+    result = score_upload(path, local)
+    page = render_upload(result)
+    assert page.count("<tr>") == 21 and "The first 20" in page and "<b>" not in page
+    assert len(result.files[1].read_text().splitlines()) == 51
 
 
 def test_card_escapes_what_comes_from_elsewhere():
@@ -393,13 +516,18 @@ def test_app_and_library_agree_for_several_people_at_once(running):
 def test_page_handler_shows_what_the_form_gives(running):
     app = running[1]
     press = next(fn.fn for fn in app.fns.values() if fn.fn and fn.fn.__name__ == "press")
-    card, *messages = press(*FRAUDULENT)
-    assert "Fraud" in card and not any(message.visible for message in messages)
-    card, *messages = press(-1.0, *FRAUDULENT[1:])
+    history, sitting, card, *messages = press((), *FRAUDULENT)
+    assert "Fraud" in card and "Why" in card and not any(message.visible for message in messages)
+    assert len(history) == 1 and not sitting
+    history, sitting, card, *messages = press(history, -1.0, *FRAUDULENT[1:])
     assert "Not asked yet" in card and [message.visible for message in messages] == [True] + [False] * 6
+    assert len(history) == 1
     running[0].script = ["close"] * 3
-    card, *_ = press(*FRAUDULENT)
-    assert "No answer" in card
+    history, sitting, card, *_ = press(history, *FRAUDULENT)
+    assert "No answer" in card and len(history) == 1
+    history, sitting, card, *_ = press(history, *LEGITIMATE)
+    assert [item.verdict for item in history] == ["Legitimate", "Fraud"]
+    assert sitting.index("Legitimate") < sitting.index("Fraud")
 
 
 def test_examples_are_filled_in_by_the_browser(running):
