@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,17 @@ def pytest_configure():
     for name in list(os.environ):
         if name in SETTING_NAMES or (name.startswith("FRAUD_DEMO_") and name != PUBLISHED):
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(items):
+    """Say what `pytest -n 2` must not tear apart: a file, and folders that share costly servers."""
+    for item in items:
+        path = item.path.relative_to(ROOT / "tests")
+        if path.parts[0] == "browser" or path.name == "test_road.py":
+            group = "road"
+        else:
+            group = "engines" if path.parts[0] == "engines" else str(path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +81,9 @@ class Stack:
 def stack(tmp_path_factory):
     """The real stack in a folder of its own, stopped at the end."""
     running = Stack(tmp_path_factory.mktemp("stack"))
-    running.run("up")
+    with FileLock(
+        tmp_path_factory.getbasetemp().parent / "up.lock"
+    ):  # two at once might choose the same ports
+        running.run("up")
     yield running
     running.run("down")

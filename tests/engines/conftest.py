@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,18 +21,19 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster_pair(tmp_path_factory):
+def cluster_pair():
     """MLflow on PostgreSQL and the Ceph RADOS Gateway, as on the cluster."""
     if missing := list_missing():
         reason = f"{', '.join(missing)} not found: .ci/packages installs the Debian packages"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("cluster")
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # PostgreSQL runs as a user of its own
-    pair, stop = start_postgres_and_ceph(folder)
-    yield pair
-    stop()
+    # not in pytest's folder: PostgreSQL runs as a user of its own, and the next pytest closes that folder to others
+    with tempfile.TemporaryDirectory(prefix="cluster-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        pair, stop = start_postgres_and_ceph(folder)
+        yield pair
+        stop()
 
 
 @pytest.fixture(scope="session", params=["SQLite and SeaweedFS", "PostgreSQL and Ceph"])
