@@ -608,6 +608,10 @@ def finish_predictions(
     queue, until = app._queue, time.monotonic() + timeout_s  # `close` alone would break them off
     while queue.event_ids_to_events and time.monotonic() < until:
         time.sleep(0.02)
+    if queue.event_ids_to_events:
+        log.warning("broken off: %d predictions; the model does not answer", len(queue.event_ids_to_events))
+        logging.getLogger("uvicorn.error").disabled = True  # it would say the same at length
+        app.server.force_exit = True  # `close` would wait for them once more
     until = min(until, time.monotonic() + 1)  # nobody may come for an answer
     while any(queue.pending_event_ids_session.values()) and time.monotonic() < until:
         time.sleep(0.02)
