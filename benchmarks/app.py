@@ -18,6 +18,7 @@ import argparse
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -153,8 +154,9 @@ def press_button(connection: Connection, page: Page, question: Question, session
         elif message["msg"] == "close_stream":
             break
     stream.read()
-    if not output or question.verdict not in output or "No answer" in output:
-        raise WrongAnswer(f"the page shows {str(output)[:200]}")
+    if not output or f">{question.verdict}<" not in output:
+        words = re.sub(r"<[^>]*>", " ", output or "an error").split()
+        raise WrongAnswer(f"the page shows {' '.join(words)[:200]}")
 
 
 def call_program(connection: Connection, question: Question) -> None:
