@@ -581,6 +581,8 @@ def start_app(
             theme=make_theme(gr),
             css=CSS,
             footer_links=["api"],
+            run_history=False,  # payments do not stay in the browser
+            enable_monitoring=False,  # else everybody may read how the app is used
             inline=False,
             prevent_thread_lock=True,
             quiet=True,

@@ -11,7 +11,15 @@ import pytest
 import requests
 
 from fraud_demo import serving
-from fraud_demo.app import STOP_S, LazyScorer, Readiness, build_app, make_health_routes, start_app
+from fraud_demo.app import (
+    STOP_S,
+    LazyScorer,
+    Readiness,
+    build_app,
+    finish_predictions,
+    make_health_routes,
+    start_app,
+)
 from fraud_demo.core import Decision, MissingStepError, ServiceError
 from fraud_demo.serving import EndpointScorer
 
@@ -185,6 +193,12 @@ def test_hanging_model_is_told_in_time_though_every_thread_waits_for_it(running)
         time.sleep(0.2)
 
 
+@pytest.mark.parametrize("path", ["monitoring", "monitoring/summary", "gradio_api/runs"])
+def test_nobody_reads_how_others_use_the_app(running, path):
+    response, _ = ask(running[1], path)
+    assert response.status_code in (403, 404)
+
+
 def test_not_ready_while_the_app_stops(running):
     _, url, is_stopping = running
     is_stopping.set()
@@ -233,6 +247,26 @@ def test_prediction_under_way_is_answered_at_sigterm(tmp_path):
     assert refused == "The app is stopping.\n"
     assert code == 0 and "Traceback" not in errors
     assert 1 < seconds < 5
+
+
+def test_prediction_that_goes_round_the_queue_is_answered_too():
+    double = V2Double()
+    scorer = EndpointScorer(double.url)
+    assert scorer.metadata
+    app = build_app(scorer)
+    for function in app.fns.values():
+        function.queue = False
+    url = start_app(app, port=free_port())
+    double.script = [1.5]
+    with futures.ThreadPoolExecutor(1) as pool:
+        asked = {"json": {"data": list(FRAUDULENT)}, "timeout": 10}
+        answer = pool.submit(requests.post, f"{url}gradio_api/run/predict", **asked)
+        while double.script:
+            time.sleep(0.01)
+        finish_predictions(app)
+        app.close(verbose=False)
+        assert answer.result().json()["data"][0]["is_fraud"] is True
+    double.close()
 
 
 def test_model_that_hangs_does_not_keep_the_app_alive(tmp_path):
