@@ -54,6 +54,7 @@ bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python benchmarks/serving.py
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python benchmarks/batch.py
+	$(BIN)/python -m benchmarks.app
 
 clean: down  ## remove the environment and everything the stack stored
 	rm -rf .venv .workshop

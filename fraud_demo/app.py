@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESULTS', 'ROWS_PER_UPLOAD', 'BYTES_PER_UPLOAD',
-           'LISTED_ROWS', 'TITLE', 'EMPTY', 'CONCURRENCY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS',
+           'LISTED_ROWS', 'TITLE', 'EMPTY', 'CONCURRENCY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS', 'STOP_S',
            'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
            'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
            'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
            'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
-           'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app', 'LazyScorer', 'make_theme',
-           'start_app', 'main', 'read_port']
+           'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app', 'LazyScorer', 'Readiness',
+           'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
 
 # %% ../nbs/07_app.ipynb #371c4185
+import asyncio
 import csv
 import gc
 import json
@@ -22,7 +23,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from itertools import islice
@@ -39,6 +41,7 @@ from fraud_demo.core import (
     InputError,
     Transaction,
     check_value,
+    find_workbench_link,
     import_extra,
     load_settings,
 )
@@ -745,6 +748,68 @@ class LazyScorer:
         "Decide about one transaction."
         return self._get().decide(transaction)
 
+# %% ../nbs/07_app.ipynb #47419345
+class Readiness:
+    "Tells whether the model answers: asks it one question at a time, however many want to know."
+
+    def __init__(
+        self,
+        scorer: Scorer,  # who decides
+        wait_s: float = 1.5,  # seconds after which there is no answer yet
+        keep_s: float = 1.0,  # seconds for which an answer holds
+    ):
+        self._scorer, self._wait_s, self._keep_s = scorer, wait_s, keep_s
+        self._lock, self._probe, self._ended, self._last = threading.Lock(), None, 0.0, None
+
+    async def check(self) -> str | None:  # one sentence; None: it answers
+        "Say why the model cannot answer."
+        probe = asyncio.wrap_future(self._find_probe())
+        await asyncio.wait([probe], timeout=self._wait_s)  # the probe goes on when the time is over
+        return probe.result() if probe.done() else f"The model gave no answer in {self._wait_s:g} seconds."
+
+    def _find_probe(self):
+        with self._lock:
+            is_old = self._probe and self._probe.done() and time.monotonic() - self._ended > self._keep_s
+            if not self._probe or is_old:
+                self._probe = Future()
+                threading.Thread(target=self._ask, args=(self._probe,), daemon=True).start()
+            return self._probe
+
+    def _ask(self, probe):
+        what = text = None
+        try:
+            self._scorer.decide(EXAMPLES[0].transaction)
+        except FraudDemoError as error:
+            what, text = error.what, str(error)  # a server's own words go to the log alone
+        except Exception as error:
+            what, text = "The app failed on its own.", repr(error)
+        if what != self._last:
+            log.info("ready again" if what is None else "not ready: %s", *filter(None, [text]))
+        self._last, self._ended = what, time.monotonic()
+        probe.set_result(what)
+
+# %% ../nbs/07_app.ipynb #5963d2f4
+def make_health_routes(
+    scorer: Scorer,  # who decides
+    is_stopping: threading.Event,  # set when the app is about to end
+) -> list:  # Starlette routes for `start_app`
+    "Make the two paths that a platform asks, `/livez` and `/readyz`."
+    responses = import_extra("starlette.responses", "app")
+    routing = import_extra("starlette.routing", "app")
+    readiness = Readiness(scorer)
+
+    def tell(reason, good):
+        status = 503 if reason else 200
+        return responses.PlainTextResponse(f"{reason or good}\n", status, {"Cache-Control": "no-store"})
+
+    async def answer_livez(request):
+        return tell(None, "alive")
+
+    async def answer_readyz(request):
+        return tell("The app is stopping." if is_stopping.is_set() else await readiness.check(), "ready")
+
+    return [routing.Route("/livez", answer_livez), routing.Route("/readyz", answer_readyz)]
+
 # %% ../nbs/07_app.ipynb #704f4856
 def make_theme(
     gr: Any,  # the gradio module
@@ -763,18 +828,22 @@ def start_app(
     app: Any,  # what `build_app` gave
     host: str = "127.0.0.1",  # address to listen on
     port: int | None = None,  # None: the first free one from 7860 on
-    root_path: str | None = None,  # path prefix when a proxy adds one
+    root_path: str | None = None,  # path prefix of a proxy; None: the workbench's, if this is one
+    routes: Sequence = (),  # more paths to answer, for example those of `make_health_routes`
 ) -> str:  # address of the running app; InputError when the port is taken
     "Start the app in the background; `close()` ends it."
     gr = import_extra("gradio", "app")
     try:
-        _, url, _ = app.launch(
+        server, url, _ = app.launch(
             server_name=host,
             server_port=port,
-            root_path=root_path,
+            root_path=root_path or "",
+            app_kwargs={"routes": list(routes)},
             theme=make_theme(gr),
             css=CSS,
             footer_links=["api"],
+            run_history=False,  # payments do not stay in the browser
+            enable_monitoring=False,  # else everybody may read how the app is used
             inline=False,
             prevent_thread_lock=True,
             quiet=True,
@@ -787,9 +856,30 @@ def start_app(
             str(error).rstrip(".") + ".",
             "End what uses the port, or set GRADIO_SERVER_PORT to another.",
         ) from None
+    server.root_path = root_path or (find_workbench_link(url) or "").rstrip("/")
     return url
 
 # %% ../nbs/07_app.ipynb #48a1898b
+STOP_S = 5.0  # seconds that predictions under way get after SIGTERM
+
+
+def finish_predictions(
+    app: Any,  # a running app
+    timeout_s: float = STOP_S,  # seconds to wait at most
+) -> None:
+    "Wait until the predictions under way are made, and a moment longer until their answers are fetched."
+    queue, until = app._queue, time.monotonic() + timeout_s  # `close` alone would break them off
+    while queue.event_ids_to_events and time.monotonic() < until:
+        time.sleep(0.02)
+    if queue.event_ids_to_events:
+        log.warning("broken off: %d predictions; the model does not answer", len(queue.event_ids_to_events))
+        logging.getLogger("uvicorn.error").disabled = True  # it would say the same at length
+        app.server.force_exit = True  # `close` would wait for them once more
+    until = min(until, time.monotonic() + 1)  # nobody may come for an answer
+    while any(queue.pending_event_ids_session.values()) and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start
     "Run the app as the environment says."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -797,15 +887,18 @@ def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not 
     is_stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: is_stopped.set())
+    scorer = LazyScorer()
     try:
-        place = (os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1", read_port(os.environ))
-        app = build_app(LazyScorer())
-        log.info("the app is at %s", start_app(app, *place, os.environ.get("GRADIO_ROOT_PATH") or None))
+        host = os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        place = (host, read_port(os.environ), read_root_path(os.environ))
+        app = build_app(scorer)
+        log.info("the app is at %s", start_app(app, *place, make_health_routes(scorer, is_stopped)))
     except FraudDemoError as error:
         log.error("%s", error)
         return 1
     gc.freeze()  # what is imported stays; without this, Python spends seconds on it when it ends
     is_stopped.wait()
+    finish_predictions(app)
     app.close(verbose=False)
     return 0
 
@@ -822,3 +915,17 @@ def read_port(
             "Set another, or unset it for 7860.",
         )
     return int(text)
+
+
+def read_root_path(
+    environ: Mapping[str, str],  # environment variables
+) -> str | None:  # without the slash at its end; None when it is not set; InputError when it is no path
+    "Read GRADIO_ROOT_PATH."
+    text = (environ.get("GRADIO_ROOT_PATH") or "").strip().rstrip("/")
+    if text and not text.startswith(("/", "http://", "https://")):
+        raise InputError(
+            f"GRADIO_ROOT_PATH cannot be {text!r}.",
+            "A path prefix begins with a slash.",
+            f"Set /{text}, or the whole address with http:// or https://.",
+        )
+    return text or None

@@ -7,7 +7,7 @@ __all__ = ['FEATURES', 'FEATURE_NAMES', 'LABEL', 'FLOAT32_MAX', 'LOOPBACK', 'LES
            'InputError', 'ServiceError', 'MissingStepError', 'check_value', 'Transaction', 'check_names',
            'make_transaction', 'find_good', 'to_features', 'convert_row', 'check_array', 'Decision', 'ObjectStore',
            'find_project', 'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table',
-           'import_extra', 'is_loopback', 'bypass_proxy', 'check_machine']
+           'import_extra', 'is_loopback', 'find_workbench_link', 'bypass_proxy', 'check_machine']
 
 # %% ../nbs/00_core.ipynb #b1ce4386
 import importlib
@@ -445,6 +445,21 @@ def is_loopback(
 ) -> bool:
     "Tell whether an address is on this machine."
     return urlsplit(url).hostname in LOOPBACK
+
+
+def find_workbench_link(
+    url: str,  # an address with a scheme
+    environ: Mapping[str, str] | None = None,  # None: the process's own environment
+) -> str | None:  # a path that a link in a notebook may name; None: the browser reaches the address itself
+    "Find the path by which the browser of a workbench reaches a server on the workbench's own machine."
+    env = os.environ if environ is None else environ
+    prefix = (env.get("NB_PREFIX") or env.get("JUPYTERHUB_SERVICE_PREFIX") or "").strip().rstrip("/")
+    parts = urlsplit(url)
+    if not prefix or parts.scheme != "http" or not is_loopback(url):
+        return None
+    return parts._replace(
+        scheme="", netloc="", path=f"{prefix}/proxy/{parts.port or 80}{parts.path or '/'}"
+    ).geturl()
 
 
 def bypass_proxy() -> None:

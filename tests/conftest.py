@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PUBLISHED = "FRAUD_DEMO_REAL_CSV"
 SETTING_NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_ROUTE", "INFERENCE_ENDPOINT", "AWS_S3_ENDPOINT", "AWS_S3_BUCKET",
-                 "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GRADIO_SERVER_PORT")  # fmt: skip
+                 "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GRADIO_SERVER_PORT",
+                 "GRADIO_ROOT_PATH", "NB_PREFIX", "JUPYTERHUB_SERVICE_PREFIX")  # fmt: skip
 
 # How long an example takes says something about the machine and nothing about the code. In CI every run draws
 # the same examples, so that a red run can be repeated; elsewhere each run looks at new ones.

@@ -1,5 +1,6 @@
 """What the benchmarks measure with: counts that are right, answers that are checked, verdicts that follow."""
 
+import io
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,8 +8,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from benchmarks import serving
+from benchmarks import app, serving
+from fraud_demo.app import build_app, start_app
 from fraud_demo.core import ServiceError
+from fraud_demo.serving import EndpointScorer
+
+from .test_app import free_port
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -129,3 +134,74 @@ def test_a_fault_is_noted_and_the_file_is_json(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "found.json").read_text(), parse_constant=pytest.fail)
     assert found["faults"] == {"triton": "ServiceError: It did not start. NaN is no number. Look."}
     assert found["ratios_to_minimal"]["ours"]["p50_ms"] is None
+
+
+# --- fifty people in front of the app
+
+
+def test_people_press_at_once_and_an_error_is_counted_once():
+    made, together = [], threading.Barrier(8, timeout=5)
+
+    def make(number):
+        made.append(number)
+
+        def press(question):
+            together.wait()  # passes only when all of them press
+            if question == "bad" and made.count(number) == 1:
+                raise app.WrongAnswer("no")
+
+        return press
+
+    way = app.Way("page", make)
+    acts = [make(number) for number in range(8)]
+    for _ in range(2):
+        app.run_round(way, acts, ["good", "good", "good", "bad"])
+    assert (len(way.waits), len(way.rounds)) == (16, 2)
+    assert way.errors == ["WrongAnswer: no"] * 2, "persons 3 and 7, who then got a new connection"
+    found = app.summarize(way)
+    assert (found["answers"], found["errors"]) == (14, 2) and found["p50_ms"] <= found["p99_ms"]
+
+
+def test_events_of_a_stream_are_read():
+    text = b'event: heartbeat\ndata: null\n\nevent: complete\ndata: [{"a": "b: c"}]\n\n'
+    assert list(app.read_stream(io.BytesIO(text))) == [("heartbeat", "null"), ("complete", '[{"a": "b: c"}]')]
+    assert list(app.read_stream(io.BytesIO(b'data: {"msg": "x"}\n\n'))) == [("", '{"msg": "x"}')]
+
+
+def make_figures(errors=0, p95_ms=500.0, clients=0.3):
+    way = {"errors": errors, "p50_ms": 100.0, "p95_ms": p95_ms}
+    ways = {"page": way, "program": way, "endpoint": {"errors": 0, "p50_ms": 10.0, "p95_ms": 20.0}}
+    return {"at_once": ways, "alone": ways, "used_cores": {"clients": clients}}
+
+
+@pytest.mark.parametrize(
+    "figures, met",
+    [
+        (make_figures(), [True, True, True]),
+        (make_figures(errors=1), [False, True, True]),
+        (make_figures(p95_ms=1001), [True, False, True]),
+        (make_figures(clients=0.6), [True, True, False]),
+    ],
+)
+def test_goals_of_the_app(figures, met):
+    assert [is_met for _, _, is_met in app.judge(figures).values()] == met
+    assert app.compare(figures)["page / endpoint, at once, p50"] == 10
+
+
+@pytest.mark.parametrize("is_queued", [True, False])
+def test_page_and_program_of_the_benchmark_ask_the_real_app(local, double, is_queued):
+    scorer = EndpointScorer(double.url)
+    running = build_app(scorer)
+    for function in running.fns.values():
+        function.queue = is_queued
+    url = start_app(running, port=free_port()).rstrip("/")
+    try:
+        questions = app.make_questions(local.path, double.url)
+        ways = app.make_ways(url, f"{double.url}/v2/models/credit-card-fraud")
+        app.measure_ways(ways, 3, 0.1, questions)
+        assert all(way.waits and not way.errors for way in ways), [way.errors for way in ways]
+        double.script = [(500, "text/plain", b"no")]
+        app.run_round(ways[0], [ways[0].make(0)], questions)
+        assert len(ways[0].errors) == 1 and "No answer" in ways[0].errors[0]
+    finally:
+        running.close(verbose=False)
