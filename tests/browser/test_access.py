@@ -1,0 +1,76 @@
+"""Both faces for everybody: axe-core, names of controls and pictures, light and dark, a narrow screen."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.faces import FIELDS
+
+THEMES = ("light", "dark")
+STATES = {  # what is entered before the picture is taken, and what the card says then
+    "fraud": ({"distance_from_home": 300, "ratio_to_median_purchase_price": 8, "used_chip": False,
+               "used_pin_number": False, "online_order": True}, "Fraud"),
+    "wrong": ({"distance_from_home": -3, "ratio_to_median_purchase_price": -1}, "Not asked yet"),
+}  # fmt: skip
+# What axe finds in markup that is not ours, by face and theme: rule and selector, and why we leave it.
+FOREIGN = {
+    ("app", "light"): {
+        ("color-contrast", ".show-api"): "Gradio's own link in the footer",
+    },
+}
+NAMED = "button|checkbox|combobox|img|link|option|radio|slider|spinbutton|switch|tab|textbox"
+
+
+def list_violations(face) -> set[tuple[str, str]]:
+    """Run axe on what is ours; give rule and selector of each serious or critical violation."""
+    face.area.evaluate("e => e.dataset.tested = 'yes'")
+    found = Axe().run(face.page, context="[data-tested]").response["violations"]
+    return {
+        (violation["id"], " ".join(node["target"]))
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    }
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_serious(face, theme, state):
+    values, words = STATES[state]
+    face.wear(theme)
+    face.fill(values)
+    expect(face.ask()).to_contain_text(words)
+    face.shoot(f"{theme}-{state}")
+    assert list_violations(face) == set(FOREIGN.get((face.name, theme), {}))
+
+
+def test_axe_would_find_something(app):
+    """What the test above looks for is seen when it is there."""
+    app.find("distance_from_home").evaluate("e => { e.removeAttribute('aria-label'); e.closest('label').replaceWith(e) }")
+    app.button.evaluate("e => e.style.color = '#77a'")
+    assert {rule for rule, _ in list_violations(app)} >= {"label", "color-contrast"}
+
+
+def test_every_control_and_picture_has_a_name(face):
+    for name in FIELDS:
+        expect(face.find(name)).to_have_count(1)
+    face.fill({"distance_from_home": 7})
+    face.ask()
+    lines = face.area.aria_snapshot().splitlines()
+    nameless = [line for line in lines if re.match(rf"\s*- (?:{NAMED})(?! \")", line)]
+    assert nameless == [], "\n".join(lines)
+    assert sum("- img " in line for line in lines) >= 1, "the scale is a picture with a name"
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_narrow_screen_needs_no_scrolling_sideways(open_app, theme):
+    app = open_app(viewport={"width": 390, "height": 844}, color_scheme=theme)
+    app.wear(theme)
+    app.fill({"distance_from_home": 300, "ratio_to_median_purchase_price": 8})
+    app.ask()
+    app.shoot(f"{theme}-phone")
+    assert app.page.evaluate("document.documentElement.scrollWidth") <= 390
