@@ -9,17 +9,18 @@ import secrets
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Error, expect, sync_playwright
 
 from fraud_demo.core import load_settings
 from fraud_demo.serving import EndpointScorer
 from tests.browser.faces import MANY, PICTURES, Face
 from tests.conftest import BIN, ROOT
 
-WAIT_MS = 30_000
+WAIT_MS = 20_000
 BROWSER = pytest.StashKey()
 LAB_SETTINGS = {  # no questions about news, and the colors of the system
     "notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -37,7 +38,8 @@ def pytest_runtest_makereport(item, call):
     if report.failed and browser and browser.contexts and browser.contexts[-1].pages:
         page = browser.contexts[-1].pages[-1]
         path = PICTURES / f"failed-{re.sub(r'[^a-z0-9]+', '-', item.name.lower()).strip('-')}.png"
-        page.screenshot(path=path)
+        with suppress(Error):  # a page that died gives no picture
+            page.screenshot(path=path)
         report.sections.append(("what the test saw", f"{page.url.split('?')[0]}\n{path}"))
     return report
 
@@ -122,14 +124,13 @@ def lab(road, tmp_path_factory):
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
     ignored = shutil.ignore_patterns(".ipynb_checkpoints")
     lessons = shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=ignored)
-    settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    settings = folder / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     for name, values in LAB_SETTINGS.items():
         (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
              "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
-    environ = {**road.environ, **{name: str(folder / name.lower()) for name in names}}
-    environ |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_TOKEN": token}
+    environ = road.environ | {name: str(folder / name.lower()) for name in names} | {"JUPYTER_TOKEN": token}
     command = [BIN / "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
                f"--ServerApp.root_dir={lessons}"]  # fmt: skip
     with open(folder / "log", "w") as log:

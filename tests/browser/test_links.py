@@ -15,7 +15,9 @@ from tests.lessons.test_road import NAME, ask_mlflow
 def read_links(road, number: str) -> list[str]:
     """Read the addresses of pages that an executed lesson printed."""
     (path,) = road.executed.glob(f"{number}_*.ipynb")
-    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    outputs = [
+        output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])
+    ]
     return re.findall(r"http://\S+/#/\S+", "\n".join(output.get("text", "") for output in outputs))
 
 
