@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
@@ -15,8 +17,9 @@ from tests.conftest import ROOT
 PICTURES = ROOT / ".ci-output" / "browser"  # what the pages looked like; git does not see it
 VERDICTS = re.compile("Fraud|Legitimate|Not asked yet|No answer")
 FIELDS = {item.feature.name: item for item in FORM.fields}
-KEY_MS = 30  # between two keys: a machine types faster than a page draws
 MANY = 60  # more than the controls of a form: who has pressed Tab so often will not arrive
+# A machine types faster than a page draws: between two keys it waits for two frames.
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 PAYMENT = {
     "distance_from_home": 12.5,
     "distance_from_last_transaction": 0.75,
@@ -82,8 +85,12 @@ class Face:
                 expect(control).to_be_checked(checked=value)
             else:
                 self.press("Control+A")
-                self.press("Delete")
-                self.page.keyboard.type(str(value), delay=KEY_MS)
+                for key in ("Delete", *str(value)):
+                    self.press(key)
+                    self.page.evaluate(DRAWN)
+                assert control.input_value() == str(value), (
+                    f"{name} holds {control.input_value()}, not {value}"
+                )
 
     def ask(self) -> Locator:
         """Press the button and wait for the card; at least one value has changed since the card before."""
@@ -117,3 +124,21 @@ class Face:
 def settle(page: Page) -> None:
     """Wait until no color fades any more."""
     page.wait_for_function("() => !document.getAnimations().some(a => a instanceof CSSTransition)")
+
+
+def score_rows(app: Face, folder: Path, rows: list[Mapping[str, Any]]) -> Locator:
+    """Go to the tab for files, score a CSV file of some rows there, and wait for what is said about it."""
+    path = folder / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows({name: float(value) for name, value in row.items()} for row in rows)
+    app.tab_to(app.area.get_by_role("tab", name="A file", exact=True))
+    app.press("Enter")
+    app.area.locator("input[type=file]").set_input_files(path)  # the system's own window is not the page's
+    expect(app.area.get_by_text(path.name).first).to_be_visible()
+    app.tab_to(app.area.get_by_role("button", name="Score the file", exact=True))
+    app.press(app.key)
+    report = app.area.get_by_role("status").filter(has_text="scored")
+    expect(report).to_be_visible()
+    return report

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from html import unescape
 
 import pytest
 import requests
 from playwright.sync_api import Error, expect
 
-from fraud_demo.app import FORM, score_form
-from tests.browser.faces import PAYMENT
+from fraud_demo.app import FORM, render_result, score_form
+from tests.browser.faces import PAYMENT, score_rows
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +41,17 @@ def count_asked(urls):
 
 
 @pytest.mark.parametrize("verdict", ["Fraud", "Legitimate"])
-def test_verdict_and_probability_are_those_of_the_model(face, near, scorer, verdict):
+def test_verdict_probability_and_reasons_are_those_of_the_model(face, near, scorer, verdict):
     expected = score_form(near[verdict], scorer)
     assert expected.verdict == verdict and 0.001 < expected.decision.fraud_probability < 0.999
     face.fill(near[verdict])
     card = face.ask()
-    expect(card).to_contain_text(verdict)
-    expect(card).to_contain_text(expected.explanation)
+    for words in (verdict, expected.explanation, expected.reasons.reason, expected.reasons.remedy):
+        expect(card).to_contain_text(words)
+    names = re.findall('role="img" aria-label="([^"]+)"', render_result(expected))
+    assert len(names) == 2, "the scale and the chart"
+    for name in names:
+        expect(card.get_by_role("img", name=unescape(name), exact=True)).to_be_visible()
     assert face.read_probability() == expected.decision.fraud_probability
 
 
@@ -103,6 +109,19 @@ def test_example_fills_the_form(face):
             expect(face.find(name)).to_be_checked(checked=value)
         else:
             expect(face.find(name)).to_have_value(re.compile(rf"{value:g}(\.0)?"))
+
+
+def test_file_is_scored_and_its_bad_row_told(app, near, tmp_path):
+    rows = [near["Fraud"], {**PAYMENT, "distance_from_home": -3}, near["Legitimate"], near["Fraud"]]
+    report = score_rows(app, tmp_path, rows)
+    expect(report).to_contain_text("3 rows scored")
+    expect(report).to_contain_text("2 of them called fraud")
+    expect(app.area.get_by_role("row", name="distance_from_home -3.0 It is negative.")).to_be_visible()
+    with app.page.expect_download() as download:
+        app.tab_to(app.area.get_by_role("row", name="rows.scored.csv").get_by_role("link"))
+        app.press("Enter")
+    with open(download.value.path(), newline="") as file:
+        assert [row["is_fraud"] for row in csv.DictReader(file)] == ["1", "", "0", "1"]
 
 
 def test_app_asks_nobody_outside(app, urls):
