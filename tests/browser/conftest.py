@@ -150,7 +150,9 @@ def lab(road, tmp_path_factory):
 def lesson(lab, open_page):
     """Lesson 07 in JupyterLab, opened and run to its end by the keyboard: its page, and requests to elsewhere."""
     url, token = lab
-    page, outside = open_page()
+    page, outside = open_page(
+        viewport={"width": 1280, "height": 1700}
+    )  # a picture of the panel needs it whole
     page.goto(f"{url}lab/tree/07_app.ipynb?token={token}")
     page.get_by_role("button", name=re.compile(r"\| Idle$")).wait_for()  # the kernel, in the status bar
     page.keyboard.press("Control+Shift+C")
