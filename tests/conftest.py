@@ -88,3 +88,13 @@ def stack(tmp_path_factory):
         running.run("up")
     yield running
     running.run("down")
+
+
+@pytest.fixture(scope="session")
+def road(stack):
+    """The stack after all lessons ran at full size; their executed copies are in `executed`."""
+    stack.executed = stack.home / "executed"
+    done = stack.run("lessons", "run", "--report", stack.executed, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    stack.report = done.stdout
+    return stack

@@ -26,15 +26,6 @@ NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07")
 
 
 @pytest.fixture(scope="module")
-def road(stack):
-    """The stack after all lessons ran at full size."""
-    done = stack.run("lessons", "run", "--report", stack.home / "executed", check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    stack.report = done.stdout
-    return stack
-
-
-@pytest.fixture(scope="module")
 def settings(road):
     return load_settings({**os.environ, "FRAUD_DEMO_HOME": str(road.home)})
 
@@ -70,7 +61,7 @@ def test_lessons_pass_and_are_reported(road):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_executed_lesson_prints_no_warnings(road, number):
-    (path,) = (road.home / "executed").glob(f"{number}_*.ipynb")
+    (path,) = road.executed.glob(f"{number}_*.ipynb")
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", f"{cell.source[:80]}\n{output['text']}"
