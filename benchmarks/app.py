@@ -80,7 +80,7 @@ class Connection:
 
     def __init__(self, url: str):
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+        self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=15)
         self._connection.connect()
         self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -249,9 +249,9 @@ def make_ways(app: str, endpoint: str) -> list[Way]:
 
 
 def measure_ways(ways: list[Way], people: int, seconds: float, questions: list[Question]) -> None:
-    """Ask in turns until the page alone was asked for so long."""
+    """Ask in turns until the page alone was asked for so long, or nothing is answered any more."""
     acts = {way.name: [way.make(number) for number in range(people)] for way in ways}
-    while sum(ways[0].rounds) < seconds:
+    while sum(ways[0].rounds) < seconds and all(len(way.errors) < people for way in ways):
         for way in ways:
             run_round(way, acts[way.name], questions)
 

@@ -880,7 +880,7 @@ def finish_predictions(
         time.sleep(0.02)
 
 
-def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start
+def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start or go on
     "Run the app as the environment says."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -897,7 +897,10 @@ def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not 
         log.error("%s", error)
         return 1
     gc.freeze()  # what is imported stays; without this, Python spends seconds on it when it ends
-    is_stopped.wait()
+    while not is_stopped.wait(1.0):
+        if app._queue.stopped:  # an error inside Gradio ends its queue, and leaves the page
+            log.error("The queue of the app has stopped. The app ends, so that it is started again.")
+            return 1
     finish_predictions(app)
     app.close(verbose=False)
     return 0

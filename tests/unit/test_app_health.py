@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from concurrent import futures
@@ -279,3 +283,26 @@ def test_model_that_hangs_does_not_keep_the_app_alive(tmp_path):
     assert "broken off: 1 predictions" in errors
     assert code == 0 and "Traceback" not in errors
     assert STOP_S - 0.5 < seconds < STOP_S + 3, "a supervisor kills after ten seconds"
+
+
+def test_app_without_its_queue_ends_so_that_it_is_started_again(tmp_path):
+    """Gradio 6.31 loses its queue when it forgets a session that waits: it keeps 2000 and forgets the oldest one."""
+    code = """
+        import sys, fraud_demo.app as module
+        start = module.start_app
+        def start_app(app, *arguments):
+            url = start(app, *arguments)
+            app._queue.close()
+            return url
+        module.start_app = start_app
+        sys.exit(module.main())
+    """
+    environ = {"GRADIO_SERVER_PORT": str(free_port()), "FRAUD_DEMO_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1 and "The queue of the app has stopped." in done.stderr, done.stderr
