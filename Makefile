@@ -19,7 +19,7 @@ workshop: .venv/workshop.stamp  ## set up, start the stack, run lessons 00 to 07
 
 test: .venv/test.stamp  ## set up and run all tests
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 lab: .venv/workshop.stamp  ## open JupyterLab on the lessons
 	$(BIN)/fraud-demo up

@@ -33,15 +33,24 @@ def pytest_configure():
             del os.environ[name]
 
 
-def pytest_collection_modifyitems(items):
-    """Say what `pytest -n 2` must not tear apart: a file, and folders that share costly servers."""
-    for item in items:
-        path = item.path.relative_to(ROOT / "tests")
-        if path.parts[0] == "browser" or path.name == "test_road.py":
-            group = "road"
-        else:
-            group = "engines" if path.parts[0] == "engines" else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
+def find_group(path: str) -> str:
+    """Say what two processes must not tear apart: a file, and folders that share costly servers."""
+    folder = path.split("/")[1]
+    if folder == "browser" or path.endswith("/test_road.py"):
+        return "road"
+    return "engines" if folder == "engines" else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give each group to one process; with pytest 9.2 `--dist loadgroup` tears them (pytest-xdist issue 1386)."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return find_group(nodeid.split("::")[0])
+
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -51,8 +51,9 @@ def chromium(request):
         reason = "chromium not found: .ci/packages installs the Debian package"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
-    shutil.rmtree(PICTURES, ignore_errors=True)
-    PICTURES.mkdir(parents=True)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for picture in PICTURES.glob("*.png"):
+        picture.unlink()
     alone = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=alone)
