@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -78,6 +79,11 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def find_press(app):
+    """Return the function behind the button of the form."""
+    return next(fn.fn for fn in app.fns.values() if fn.fn and fn.fn.__name__ == "press")
 
 
 class Balanced(HTMLParser):
@@ -208,12 +214,43 @@ def test_each_service_fault_has_its_sentence_in_both_faces(double, fault, word):
     result = score_form(FRAUD, scorer)
     assert word in result.service_error and result.verdict == "No answer" and result.decision is None
     assert "<script>" not in render_result(result)
+    panel, press = build_panel(scorer), find_press(build_app(scorer))
     double.script = list(fault)
-    panel = build_panel(scorer)
     panel.button.click()
     assert word in Balanced(panel.result.value).text and not panel.button.disabled
+    double.script = list(fault)
+    assert word in Balanced(press((), *FRAUDULENT)[2]).text
     panel.button.click()
-    assert panel.last.decision  # the fault is over
+    assert panel.last.decision and "Why" in press((), *FRAUDULENT)[2]  # the fault is over
+
+
+def ask_both_faces(scorer):
+    """Return what panel and page say."""
+    panel = build_panel(scorer)
+    panel.button.click()
+    assert not panel.button.disabled
+    page = find_press(build_app(scorer))((), *FRAUDULENT)[2]
+    return [Balanced(html).text for html in (panel.result.value, page)]
+
+
+def test_untrusted_certificate_is_told_in_both_faces(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = V2Double(context=context)
+    try:
+        for text in ask_both_faces(EndpointScorer(server.url)):
+            assert "No answer" in text and "not trusted" in text and "FRAUD_DEMO_CA_BUNDLE" in text
+        for text in ask_both_faces(EndpointScorer(server.url, ca_bundle=str(certificate[0]))):
+            assert "No answer" not in text and "Why" in text
+    finally:
+        server.close()
+
+
+def test_wrong_model_is_told_in_both_faces(double):
+    wide = {"name": "dense_input", "datatype": "FP32", "shape": [-1, 30]}
+    double.metadata = {**double.describe(), "inputs": [wide]}
+    for text in ask_both_faces(EndpointScorer(double.url)):
+        assert "No answer" in text and "30" in text
 
 
 def test_missing_step_is_a_result():
@@ -515,7 +552,7 @@ def test_app_and_library_agree_for_several_people_at_once(running):
 
 def test_page_handler_shows_what_the_form_gives(running):
     app = running[1]
-    press = next(fn.fn for fn in app.fns.values() if fn.fn and fn.fn.__name__ == "press")
+    press = find_press(app)
     history, sitting, card, *messages = press((), *FRAUDULENT)
     assert "Fraud" in card and "Why" in card and not any(message.visible for message in messages)
     assert len(history) == 1 and not sitting

@@ -1,7 +1,5 @@
 """Edges of fraud_demo.serving: addresses, faults, wires, files."""
 
-import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -410,34 +408,6 @@ def test_token_is_sent_and_never_shown(double, monkeypatch, tmp_path):
     missing = caught(EndpointScorer(double.url).score, ROWS[:1])
     assert "wants a token, and none was sent" in missing and "FRAUD_DEMO_TOKEN" in missing
     assert "s3cret" not in repr(scorer) and "wr0ng" not in text + repr(wrong)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Make a certificate for 127.0.0.1 that no one trusts; return (certificate, key)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, folder = ec.generate_private_key(ec.SECP256R1()), tmp_path_factory.mktemp("tls")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "double")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key.private_bytes(*private))
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def test_tls_with_a_private_authority(certificate, monkeypatch, tmp_path):
