@@ -842,6 +842,7 @@ def start_app(
             theme=make_theme(gr),
             css=CSS,
             footer_links=["api"],
+            max_file_size=BYTES_PER_UPLOAD,
             run_history=False,  # payments do not stay in the browser
             enable_monitoring=False,  # else everybody may read how the app is used
             inline=False,

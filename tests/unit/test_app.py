@@ -407,6 +407,15 @@ def test_upload_when_the_service_is_down(tmp_path, double):
     assert "token" in result.problem and result.scores is None
 
 
+def test_page_takes_no_larger_file(running):
+    parts = requests.get(f"{running[2]}config", timeout=10).json()
+    assert parts["max_file_size"] == app_module.BYTES_PER_UPLOAD
+    large = {"files": ("large.csv", b"0" * 200 * 2**20)}
+    refused = requests.post(f"{running[2]}gradio_api/upload", files=large, timeout=60)
+    assert refused.status_code == 413 and "exceeded maximum allowed size" in refused.text
+    assert requests.get(running[2], timeout=10).status_code == 200
+
+
 def test_only_the_first_bad_rows_are_shown(tmp_path, local):
     path = write_upload(tmp_path, *GOOD_LINES, *["1,1,1,0,0,0,<b>"] * 50)
     result = score_upload(path, local)
