@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent import futures
+from typing import NamedTuple
 
 import pytest
 import requests
@@ -123,6 +124,15 @@ def test_scorer_that_cannot_be_made_or_fails_is_not_ready(caplog):
 # --- the paths
 
 
+class Running(NamedTuple):
+    "An app, and what belongs to it."
+
+    double: V2Double
+    url: str
+    is_stopping: threading.Event
+    app: object
+
+
 @pytest.fixture(scope="module")
 def running():
     "An app in front of a double, with the paths of a platform."
@@ -132,7 +142,7 @@ def running():
     assert scorer.metadata
     app = build_app(scorer)
     url = start_app(app, port=free_port(), routes=make_health_routes(scorer, is_stopping))
-    yield double, url, is_stopping
+    yield Running(double, url, is_stopping, app)
     app.close(verbose=False)
     double.close()
 
@@ -159,7 +169,7 @@ def test_paths_answer_in_plain_text_and_are_not_kept(running):
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
 def test_not_ready_is_one_sentence_without_the_token(running, status):
-    double, url, _ = running
+    double, url, *_ = running
     wait_for_probe()
     echo = json.dumps({"error": "Bearer s3cret is what you sent"}).encode()
     double.script = [(status, "application/json", echo)] * 3
@@ -176,7 +186,7 @@ def test_not_ready_is_one_sentence_without_the_token(running, status):
 
 def test_hanging_model_is_told_in_time_though_every_thread_waits_for_it(running):
     "Forty predictions take all threads that Gradio has; a probe must not wait for one."
-    double, url, _ = running
+    double, url, *_ = running
     wait_for_probe()
     double.script = [3.0] * 60
     before = double.count()
@@ -203,8 +213,19 @@ def test_nobody_reads_how_others_use_the_app(running, path):
     assert response.status_code in (403, 404)
 
 
+def test_app_forgets_who_asked(running):
+    "Gradio keeps the state of 10,000 sessions, 60 kB each, and a program that asks is a new session each time."
+    url = running.url
+    with requests.Session() as session:
+        for _ in range(110):
+            place = f"{url}gradio_api/call/predict"
+            event = session.post(place, json={"data": list(FRAUDULENT)}, timeout=5).json()["event_id"]
+            assert "event: complete" in session.get(f"{place}/{event}", timeout=5).text
+    assert 0 < len(running.app.server_app.state_holder.session_data) <= 100
+
+
 def test_not_ready_while_the_app_stops(running):
-    _, url, is_stopping = running
+    _, url, is_stopping, _ = running
     is_stopping.set()
     try:
         response, _ = ask(url, "readyz")

@@ -168,19 +168,21 @@ def test_events_of_a_stream_are_read():
     assert list(app.read_stream(io.BytesIO(b'data: {"msg": "x"}\n\n'))) == [("", '{"msg": "x"}')]
 
 
-def make_figures(errors=0, p95_ms=500.0, clients=0.3):
+def make_figures(errors=0, p95_ms=500.0, clients=0.3, mib=300):
     way = {"errors": errors, "p50_ms": 100.0, "p95_ms": p95_ms}
     ways = {"page": way, "program": way, "endpoint": {"errors": 0, "p50_ms": 10.0, "p95_ms": 20.0}}
-    return {"at_once": ways, "alone": ways, "used_cores": {"clients": clients}}
+    used = {"used_cores": {"clients": clients}, "app_mib_before": 250, "app_mib": mib}
+    return {"at_once": ways, "alone": ways, **used}
 
 
 @pytest.mark.parametrize(
     "figures, met",
     [
-        (make_figures(), [True, True, True]),
-        (make_figures(errors=1), [False, True, True]),
-        (make_figures(p95_ms=1001), [True, False, True]),
-        (make_figures(clients=0.6), [True, True, False]),
+        (make_figures(), [True, True, True, True]),
+        (make_figures(errors=1), [False, True, True, True]),
+        (make_figures(p95_ms=1001), [True, False, True, True]),
+        (make_figures(mib=400), [True, True, False, True]),
+        (make_figures(clients=0.6), [True, True, True, False]),
     ],
 )
 def test_goals_of_the_app(figures, met):
@@ -199,6 +201,7 @@ def test_page_and_program_of_the_benchmark_ask_the_real_app(local, double, is_qu
         questions = app.make_questions(local.path, double.url)
         ways = app.make_ways(url, f"{double.url}/v2/models/credit-card-fraud")
         app.measure_ways(ways, 3, 0.1, questions)
+        assert len(ways[1].rounds) == -(-len(ways[0].rounds) // 4)
         assert all(way.waits and not way.errors for way in ways), [way.errors for way in ways]
         double.script = [(500, "text/plain", b"no")]
         app.run_round(ways[0], [ways[0].make(0)], questions)
