@@ -844,7 +844,7 @@ def start_app(
             footer_links=["api"],
             max_file_size=BYTES_PER_UPLOAD,
             run_history=False,  # payments do not stay in the browser
-            state_session_capacity=100,  # nothing is kept between two presses, and each one kept costs 60 kB
+            state_session_capacity=100,  # each costs 60 kB; beyond it the oldest sitting is forgotten
             enable_monitoring=False,  # else everybody may read how the app is used
             inline=False,
             prevent_thread_lock=True,
