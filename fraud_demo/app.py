@@ -816,6 +816,8 @@ def make_theme(
 ) -> Any:  # a gradio theme whose small print can be read
     "Give Gradio's own theme more contrast."
     return gr.themes.Default(primary_hue="blue").set(
+        body_text_color_subdued="*neutral_600",
+        link_text_color_dark="*primary_400",
         block_info_text_color="*neutral_600",
         block_label_text_color="*neutral_700",
         block_title_text_color="*neutral_700",
