@@ -8,7 +8,7 @@ __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESUL
            'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
            'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
            'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
-           'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
+           'count_rows', 'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
            'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app', 'LazyScorer', 'Readiness',
            'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
 
@@ -169,9 +169,9 @@ class FormResult:
             return (
                 f"The fraud probability {d.fraud_probability:.4f} is {side} the threshold {d.threshold:.4f}."
             )
-        count = len(self.field_errors)
-        values = "One value" if count == 1 else f"{count} values"
-        return self.service_error or f"{values} cannot be right. See the message beside the field."
+        if len(self.field_errors) > 1:
+            return f"{len(self.field_errors)} values cannot be right. See the messages beside the fields."
+        return self.service_error or "One value cannot be right. See the message beside the field."
 
 # %% ../nbs/07_app.ipynb #763b14ed
 def check_form(
@@ -264,7 +264,7 @@ def render_reasons(
             f'<span>{escape(item.phrase)}</span><span style="position:relative"><span style="{bar}"></span>'
             f'<span style="{axis}"></span></span><span style="text-align:right">{points}</span>'
         )
-    base = f"{100 * reasons.base:.1f} %"
+    base = f"{100 * reasons.base:.1f}\u00a0%"
     words = f"Percentage points added to the {base} of ordinary payments: {', '.join(told)}"
     grid = "display:grid;grid-template-columns:minmax(8em,max-content) 1fr max-content;gap:.15em .8em"
     return (
@@ -328,7 +328,7 @@ def render_cells(
     )
     scope = ' scope="col"' if tag == "th" else ""
     cells = "".join(f'<{tag}{scope} style="{style}">{escape(text)}</{tag}>' for text in texts)
-    return f"<tr>{cells}</tr>"
+    return f'<tr style="border:0">{cells}</tr>'
 
 
 def render_table(
@@ -439,6 +439,13 @@ def score_upload(
     return UploadResult(scores, rejected)
 
 # %% ../nbs/07_app.ipynb #ef7ab6b5
+def count_rows(
+    number: int,  # from 0 up
+) -> str:
+    "Say how many rows."
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
 def render_upload(
     result: UploadResult,  # what to show
 ) -> str:  # HTML
@@ -447,7 +454,8 @@ def render_upload(
         return f'<div role="status">{render_message(result.problem)}</div>'
     s = result.scores
     version = f" by model version {escape(s.model_version)}" if s.model_version else ""
-    words = f"{s.rows - s.rejected:,} rows scored{version} in {s.seconds:.1f} s, {s.frauds:,} of them called fraud."
+    scored = s.rows - s.rejected
+    words = f"{count_rows(scored)} scored{version} in {s.seconds:.1f} s, {s.frauds:,} called fraud."
     if not s.rejected:
         return f'<div role="status">{words}</div>'
     names = ("row", "line", "column", "value", "reason")
@@ -457,7 +465,7 @@ def render_upload(
         if s.rejected <= LISTED_ROWS
         else f"<div>The first {LISTED_ROWS}; the list to download has all.</div>"
     )
-    return f'<div role="status">{words} {s.rejected:,} rows have no score:</div>{render_table(names, rows)}{more}'
+    return f'<div role="status">{words} No score for {count_rows(s.rejected)}:</div>{render_table(names, rows)}{more}'
 
 # %% ../nbs/07_app.ipynb #8845ab3a
 TITLE = "Is this payment fraud?"

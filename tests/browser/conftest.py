@@ -144,7 +144,11 @@ def lab(road, tmp_path_factory):
         yield json.loads(found[0].read_text())["url"], token
     finally:
         server.terminate()
-        server.wait(60)
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:  # it may wait for a kernel that does not end
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture(scope="package")

@@ -115,7 +115,7 @@ def test_file_is_scored_and_its_bad_row_told(app, near, tmp_path):
     rows = [near["Fraud"], {**PAYMENT, "distance_from_home": -3}, near["Legitimate"], near["Fraud"]]
     report = score_rows(app, tmp_path, rows)
     expect(report).to_contain_text("3 rows scored")
-    expect(report).to_contain_text("2 of them called fraud")
+    expect(report).to_contain_text("2 called fraud")
     expect(app.area.get_by_role("row", name="distance_from_home -3.0 It is negative.")).to_be_visible()
     with app.page.expect_download() as download:
         app.tab_to(app.area.get_by_role("row", name="rows.scored.csv").get_by_role("link"))

@@ -216,11 +216,14 @@ def test_plain_papermill_on_published_rows(road, published_csv, tmp_path, number
         re.M,
     )
     parameter = ["-p", name.group(1), name.group(2)] if name else []
-    done = subprocess.run(
-        [BIN / "papermill", path, tmp_path / "out.ipynb", *parameter],
-        env={**road.environ, "FRAUD_DEMO_DATA": str(published_csv), "FRAUD_DEMO_SEAT": "published"},
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    for _ in range(2):
+        done = subprocess.run(
+            [BIN / "papermill", path, tmp_path / "out.ipynb", *parameter],
+            env={**road.environ, "FRAUD_DEMO_DATA": str(published_csv), "FRAUD_DEMO_SEAT": "published"},
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if "Kernel died before replying" not in done.stderr:  # a port was taken before the kernel had it
+            break
     assert done.returncode == 0, done.stderr[-3000:]
 
 
