@@ -77,28 +77,28 @@ class WrongAnswer(Exception):
 
 
 class Connection:
-    """A connection to one server that is kept open."""
+    """A connection to one server that is kept open, and opened again after a rest, as a browser does."""
 
     def __init__(self, url: str):
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=15)
-        self._connection.connect()
-        self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._used = 0.0
 
     def ask(
         self, path: str, body: bytes | None = None, accept: str = "application/json"
     ) -> http.client.HTTPResponse:
         """Send a question, and return the answer before its body is read."""
+        if time.monotonic() - self._used > 3:  # the server closes what rests for five seconds
+            self._connection.close()
+            self._connection.connect()
+            self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         headers = {"Content-Type": "application/json", "Accept": accept}
         self._connection.request("GET" if body is None else "POST", path, body, headers)
         answer = self._connection.getresponse()
+        self._used = time.monotonic()
         if answer.status != 200:
             raise WrongAnswer(f"{path}: {answer.status} {answer.read()[:200]!r}")
         return answer
-
-    def close(self) -> None:
-        """Close it."""
-        self._connection.close()
 
 
 def read_stream(answer: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
