@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESULTS', 'ROWS_PER_UPLOAD', 'BYTES_PER_UPLOAD',
-           'LISTED_ROWS', 'TITLE', 'EMPTY', 'CONCURRENCY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS', 'STOP_S',
-           'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
-           'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
-           'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
-           'count_rows', 'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
+           'LISTED_ROWS', 'TITLE', 'EMPTY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS', 'STOP_S', 'FormField',
+           'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form', 'add_reasons',
+           'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells', 'render_table',
+           'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload', 'count_rows',
+           'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
            'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app', 'LazyScorer', 'Readiness',
            'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
 
@@ -576,7 +576,6 @@ def build_panel(
     return panel
 
 # %% ../nbs/07_app.ipynb #ea0bcb80
-CONCURRENCY = 40  # requests that the app passes on at the same time
 PRIVATE = {"api_visibility": "private", "show_progress": "minimal"}  # for the page alone, not for programs
 
 
@@ -592,7 +591,7 @@ def make_components(
             fields.append(gr.Checkbox(item.start, **common))
         else:
             fields.append(gr.Number(item.start, **common))
-        messages.append(gr.HTML(visible=False))
+        messages.append(gr.HTML(padding=False))
     return fields, messages
 
 # %% ../nbs/07_app.ipynb #6cb59519
@@ -638,7 +637,7 @@ def add_endpoint(
         api_name="predict",
         api_description="Decide about one payment: seven values in the order of the features, flags as 0 or 1. "
         "Gives fraud_probability, threshold, is_fraud, model_version, seconds and verdict.",
-        concurrency_limit=CONCURRENCY,
+        queue=False,
     )
 
 # %% ../nbs/07_app.ipynb #785bb955
@@ -652,9 +651,8 @@ def add_form(
     def press(history, *values):  # calls, and nothing else
         result = score_form(dict(zip(FEATURE_NAMES, values, strict=True)), scorer)
         history = keep_result(history, result)
-        messages = [result.field_errors.get(name) for name in FEATURE_NAMES]
-        shown = [gr.HTML(render_message(text), visible=bool(text)) for text in messages]
-        return [history, render_history(history), render_result(result), *shown]
+        messages = [render_message(result.field_errors.get(name)) for name in FEATURE_NAMES]
+        return [history, render_history(history), render_result(result), *messages]
 
     gr.Markdown("Take an example or fill in the form, then ask the model.")
     with gr.Row():
@@ -668,7 +666,7 @@ def add_form(
             history, sitting = gr.State(()), gr.HTML("", elem_id="sitting", padding=False)
     asks = [button.click, *(item.submit for item in fields if hasattr(item, "submit"))]
     shown = [history, sitting, card, *messages]
-    gr.on(asks, press, [history, *fields], shown, concurrency_limit=CONCURRENCY, **PRIVATE)
+    gr.on(asks, press, [history, *fields], shown, queue=False, **PRIVATE)
     fill_in_browser(gr, form, examples, fields, card)
 
 # %% ../nbs/07_app.ipynb #d531ef9d
