@@ -591,7 +591,7 @@ def make_components(
             fields.append(gr.Checkbox(item.start, **common))
         else:
             fields.append(gr.Number(item.start, **common))
-        messages.append(gr.HTML(padding=False))
+        messages.append(gr.HTML(visible=False))
     return fields, messages
 
 # %% ../nbs/07_app.ipynb #6cb59519
@@ -651,7 +651,8 @@ def add_form(
     def press(history, *values):  # calls, and nothing else
         result = score_form(dict(zip(FEATURE_NAMES, values, strict=True)), scorer)
         history = keep_result(history, result)
-        messages = [render_message(result.field_errors.get(name)) for name in FEATURE_NAMES]
+        texts = [result.field_errors.get(name) for name in FEATURE_NAMES]
+        messages = [gr.update(value=render_message(text), visible=bool(text)) for text in texts]
         return [history, render_history(history), render_result(result), *messages]
 
     gr.Markdown("Take an example or fill in the form, then ask the model.")

@@ -136,7 +136,7 @@ def score_rows(app: Face, folder: Path, rows: list[Mapping[str, Any]]) -> Locato
     app.tab_to(app.area.get_by_role("tab", name="A file", exact=True))
     app.press("Enter")
     app.area.locator("input[type=file]").set_input_files(path)  # the system's own window is not the page's
-    expect(app.area.get_by_text(path.name).first).to_be_visible()
+    expect(app.area.get_by_role("cell", name=path.name, exact=True).first).to_be_visible()
     app.tab_to(app.area.get_by_role("button", name="Score the file", exact=True))
     app.press(app.key)
     report = app.area.get_by_role("status").filter(has_text="scored")
