@@ -458,14 +458,15 @@ def render_upload(
     words = f"{count_rows(scored)} scored{version} in {s.seconds:.1f} s, {s.frauds:,} called fraud."
     if not s.rejected:
         return f'<div role="status">{words}</div>'
-    names = ("row", "line", "column", "value", "reason")
-    rows = [[row[name] for name in names] for row in result.rejected]
+    table = render_table(
+        result.rejected[0], (row.values() for row in result.rejected)
+    )  # the heads are the list's own
     more = (
         ""
         if s.rejected <= LISTED_ROWS
         else f"<div>The first {LISTED_ROWS}; the list to download has all.</div>"
     )
-    return f'<div role="status">{words} No score for {count_rows(s.rejected)}:</div>{render_table(names, rows)}{more}'
+    return f'<div role="status">{words} No score for {count_rows(s.rejected)}:</div>{table}{more}'
 
 # %% ../nbs/07_app.ipynb #8845ab3a
 TITLE = "Is this payment fraud?"

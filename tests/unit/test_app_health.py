@@ -262,20 +262,15 @@ def predict_and_stop(double, tmp_path, wait_s):
     return process.returncode, seconds, text, refused.text, errors
 
 
-def test_prediction_under_way_is_answered_at_sigterm(tmp_path):
-    double = V2Double()
-    try:
-        code, seconds, text, refused, errors = predict_and_stop(double, tmp_path, 1.5)
-    finally:
-        double.close()
+def test_prediction_under_way_is_answered_at_sigterm(double, tmp_path):
+    code, seconds, text, refused, errors = predict_and_stop(double, tmp_path, 1.5)
     assert "event: complete" in text and "fraud_probability" in text
     assert refused == "The app is stopping.\n"
     assert code == 0 and "Traceback" not in errors
     assert 1 < seconds < 8
 
 
-def test_prediction_that_goes_round_the_queue_is_answered_too():
-    double = V2Double()
+def test_prediction_that_goes_round_the_queue_is_answered_too(double):
     scorer = EndpointScorer(double.url)
     assert scorer.metadata
     app = build_app(scorer)
@@ -291,15 +286,10 @@ def test_prediction_that_goes_round_the_queue_is_answered_too():
         finish_predictions(app)
         app.close(verbose=False)
         assert answer.result().json()["data"][0]["is_fraud"] is True
-    double.close()
 
 
-def test_model_that_hangs_does_not_keep_the_app_alive(tmp_path):
-    double = V2Double()
-    try:
-        code, seconds, text, _, errors = predict_and_stop(double, tmp_path, 30.0)
-    finally:
-        double.close()
+def test_model_that_hangs_does_not_keep_the_app_alive(double, tmp_path):
+    code, seconds, text, _, errors = predict_and_stop(double, tmp_path, 30.0)
     assert "event: complete" not in text
     assert "broken off: 1 predictions" in errors
     assert code == 0 and "Traceback" not in errors
