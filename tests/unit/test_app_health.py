@@ -319,9 +319,8 @@ def test_app_without_its_queue_ends_so_that_it_is_started_again(tmp_path):
     assert done.returncode == 1 and "The queue of the app has stopped." in done.stderr, done.stderr
 
 
-def test_page_that_waits_is_answered_though_many_programs_came_meanwhile():
+def test_page_that_waits_is_answered_though_many_programs_came_meanwhile(double):
     """Gradio's queue keeps what it owes to 2000 sessions; one more, and it forgets the oldest, which may wait."""
-    double = V2Double()
     scorer = EndpointScorer(double.url)
     assert scorer.metadata
     app = build_app(scorer)
@@ -341,7 +340,6 @@ def test_page_that_waits_is_answered_though_many_programs_came_meanwhile():
         assert ">Fraud<" in answer.result()
     assert not app._queue.stopped
     app.close(verbose=False)
-    double.close()
 
 
 def ask_as_page(url, page, is_queued):
