@@ -1,11 +1,10 @@
 """Let fifty people press "Predict" at the same moment, again and again, and show how long each one waits.
 
-Three ways are asked in turn, fifty times at once each, the second of them less often: the page (what a browser sends when the button is pressed:
-`POST /gradio_api/queue/join`, then the stream `GET /gradio_api/queue/data`; or `POST /gradio_api/run/predict`, where
-the button goes round the queue), a program (`POST /gradio_api/call/predict`, then the stream
-`GET /gradio_api/call/predict/<id>`), and the bare endpoint, which gets the same values as the JSON that the app itself
-would send. App and model server are processes of their own; every answer
-is checked. Each person keeps a connection, as a browser does.
+Three ways are asked in turn, fifty times at once each, the second of them less often: the page (what a browser sends
+when the button is pressed, `POST /gradio_api/run/predict`; its answer holds the reasons, too), a program
+(`POST /gradio_api/call/predict`, then the stream `GET /gradio_api/call/predict/<id>`), and the bare endpoint, which
+gets the same values as the JSON that the app itself would send. App and model server are processes of their own; every
+answer is checked. Each person keeps a connection, as a browser does.
 The milliseconds depend on the machine, and on few cores clients, app and model server share them: the ratios are what
 to quote. The last lines say who used the processors.
 
@@ -118,7 +117,6 @@ class Page:
     """What the page's script knows of the app."""
 
     number: int  # of the function behind the button
-    is_queued: bool  # whether its answer comes through the queue
     trigger: int  # of the button
     inputs: tuple[int, ...]  # components that the function reads
     values: Mapping[int, object]  # what each component holds at first
@@ -140,7 +138,7 @@ def read_page(url: str) -> Page:
     ]
     names = {i: props["elem_id"] for i, props in parts.items() if props.get("elem_id") in FEATURE_NAMES}
     values = {i: props.get("value") for i, props in parts.items()}
-    return Page(press["id"], press["queue"] is not False, button, tuple(press["inputs"]), values, names)
+    return Page(press["id"], button, tuple(press["inputs"]), values, names)
 
 
 def press_button(connection: Connection, page: Page, question: Question, session: str) -> None:
@@ -148,26 +146,10 @@ def press_button(connection: Connection, page: Page, question: Question, session
     asked = {"data": page.fill(question.transaction), "fn_index": page.number, "session_hash": session,
              "trigger_id": page.trigger, "event_data": None}  # fmt: skip
     body = json.dumps(asked).encode()
-    if page.is_queued:
-        connection.ask("/gradio_api/queue/join", body).read()
-        output = read_output(
-            connection.ask(f"/gradio_api/queue/data?session_hash={session}", accept="text/event-stream")
-        )
-    else:
-        output = connection.ask("/gradio_api/run/predict", body).read().decode()
+    output = connection.ask("/gradio_api/run/predict", body).read().decode()
     if f">{question.verdict}<" not in output:
-        words = re.sub(r"<[^>]*>", " ", output or "an error").split()
+        words = re.sub(r"<[^>]*>", " ", output).split()
         raise WrongAnswer(f"the page shows {' '.join(words)[:200]}")
-
-
-def read_output(stream: http.client.HTTPResponse) -> str:
-    """Read the stream of the queue to its end; return what the function gave, "" for an error."""
-    output = ""
-    for _, text in read_stream(stream):
-        message = json.loads(text)
-        if message["msg"] == "process_completed" and message["success"]:
-            output = json.dumps(message["output"])
-    return output
 
 
 def call_program(connection: Connection, question: Question) -> None:

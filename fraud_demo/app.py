@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESULTS', 'ROWS_PER_UPLOAD', 'BYTES_PER_UPLOAD',
-           'LISTED_ROWS', 'TITLE', 'EMPTY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS', 'STOP_S', 'FormField',
-           'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form', 'add_reasons',
-           'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells', 'render_table',
-           'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload', 'count_rows',
-           'render_upload', 'render_message', 'Panel', 'make_widgets', 'build_panel', 'make_components',
-           'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app', 'LazyScorer', 'Readiness',
-           'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
+           'SMALLER', 'LISTED_ROWS', 'TITLE', 'EMPTY', 'PRIVATE', 'KEPT_FILES_S', 'FILES_AT_ONCE', 'CSS', 'STOP_S',
+           'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
+           'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
+           'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
+           'count_rows', 'render_upload', 'render_message', 'show_value', 'read_entry', 'Panel', 'make_widgets',
+           'build_panel', 'make_components', 'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app',
+           'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main',
+           'read_port', 'read_root_path']
 
 # %% ../nbs/07_app.ipynb #371c4185
 import asyncio
@@ -149,9 +150,7 @@ class FormResult:
     field_errors: Mapping[str, str] = field(default_factory=dict)  # feature name to message
     service_error: str | None = None  # what happened, why, and what to do
     seconds: float = 0.0  # from the button to the verdict
-    reasons: Explanation | None = (
-        None  # why the verdict is what it is; None: nobody asked, or nobody answered
-    )
+    reasons: Explanation | None = None  # why; None: nobody asked, or nobody answered
 
     @property
     def verdict(self) -> str:
@@ -161,7 +160,7 @@ class FormResult:
         return "Not asked yet" if self.field_errors else "No answer"
 
     @property
-    def explanation(self) -> str:
+    def summary(self) -> str:
         "The result in a sentence."
         if self.decision:
             side = "at or above" if self.decision.is_fraud else "below"
@@ -185,6 +184,8 @@ def check_form(
             check_value(feature, value)
         except InputError as error:
             why = "The field is empty." if value is None else error.why
+            if isinstance(value, str):
+                why = f"{value!r:.40} is not a number like 12.5."
             errors[feature.name] = f"{why} {error.fix}"
     return errors
 
@@ -252,21 +253,23 @@ def render_reasons(
 ) -> str:  # HTML
     "Draw what each value added to the fraud probability, as bars to both sides of zero."
     rows, told = [], []
-    widest = max(abs(c.amount) for c in reasons.contributions) or 1.0
+    amounts = [0.0, *(c.amount for c in reasons.contributions)]
+    scale = 100 / (max(amounts) - min(amounts) or 1.0)
+    zero = -min(amounts) * scale  # as near to the left as the bars allow
     for item in reasons.contributions:
         points = f"{round(100 * item.amount, 1) + 0.0:+.1f}"  # + 0.0: no minus before a zero
         told.append(f"{item.phrase} {points}")
-        share = 50 * abs(item.amount) / widest
-        left, color = (50, COLORS["Fraud"]) if item.amount > 0 else (50 - share, COLORS["Legitimate"])
+        share, color = abs(item.amount) * scale, COLORS["Fraud" if item.amount > 0 else "Legitimate"]
+        left = zero if item.amount > 0 else zero - share
         bar = f"position:absolute;top:15%;height:70%;left:{left:.2f}%;width:{share:.2f}%;background:{color}"
-        axis = "position:absolute;top:0;height:100%;left:50%;border-left:1px solid currentColor"
+        axis = f"position:absolute;top:0;height:100%;left:{zero:.2f}%;border-left:1px solid currentColor"
         rows.append(
             f'<span>{escape(item.phrase)}</span><span style="position:relative"><span style="{bar}"></span>'
             f'<span style="{axis}"></span></span><span style="text-align:right">{points}</span>'
         )
     base = f"{100 * reasons.base:.1f}\u00a0%"
     words = f"Percentage points added to the {base} of ordinary payments: {', '.join(told)}"
-    grid = "display:grid;grid-template-columns:minmax(8em,max-content) 1fr max-content;gap:.15em .8em"
+    grid = "display:grid;grid-template-columns:fit-content(60%) 1fr max-content;gap:.15em .8em"
     return (
         '<div style="font-weight:bold;margin-top:.6em">Why</div>'
         f"<div>Ordinary payments have a fraud probability of {base}. Percentage points that each value adds:</div>"
@@ -302,7 +305,7 @@ def render_result(
     parts = [
         '<div role="status" style="border:1px solid;border-radius:8px;padding:.8em 1em;line-height:1.5">',
         '<div style="display:flex;align-items:center;gap:.5em;font-size:1.5em;font-weight:bold">',
-        f"{icon}<span>{result.verdict}</span></div><div>{escape(result.explanation)}</div>",
+        f"{icon}<span>{result.verdict}</span></div><div>{escape(result.summary)}</div>",
     ]
     if result.decision:
         version = result.decision.model_version
@@ -368,6 +371,7 @@ def render_history(
 # %% ../nbs/07_app.ipynb #4c3bdbf3
 ROWS_PER_UPLOAD = 1_000_000
 BYTES_PER_UPLOAD = 150 * 2**20
+SMALLER = "Cut it into parts, or use the command `fraud-demo score`."
 LISTED_ROWS = 20  # bad rows that the page shows; the list to download has them all
 
 
@@ -401,7 +405,7 @@ def check_upload(
         raise InputError(
             f"{path.name} is too large.",
             f"It has {size / 2**20:,.0f} MiB, and {BYTES_PER_UPLOAD / 2**20:,.0f} are allowed.",
-            "Cut it into parts, or use the command `fraud-demo score`.",
+            SMALLER,
         )
 
 
@@ -417,7 +421,7 @@ def score_upload(
             raise InputError(
                 f"The file has more than {ROWS_PER_UPLOAD:,} rows.",
                 "This page takes no more.",
-                "Cut it into parts, or use the command `fraud-demo score`.",
+                SMALLER,
             )
         progress(rows, share)
 
@@ -483,13 +487,30 @@ def render_message(
     return f'<div role="alert" style="{style}">{escape(text)}</div>'
 
 # %% ../nbs/07_app.ipynb #e4df82f8
+def show_value(
+    value: float | bool,  # as a form holds it
+) -> str | bool:  # what a widget holds
+    "Write an amount as text, all digits of it; a flag stays what it is."
+    return value if isinstance(value, bool) else repr(value)
+
+
+def read_entry(
+    entry: str | bool,  # what a widget holds
+) -> Any:  # what a form holds: no text becomes None, and text that is no number stays, to be explained
+    "Read an amount that was typed as text; a flag stays what it is."
+    try:
+        return entry if isinstance(entry, bool) else float(entry)
+    except ValueError:
+        return entry.strip() or None
+
+
 @dataclass
 class Panel:
     "The form in a notebook; each part can be reached by a program."
 
     fields: dict[str, Any]  # feature name to the widget that holds its value
     messages: dict[str, Any]  # feature name to the message under it
-    example: Any  # choice of an example
+    examples: dict[str, Any]  # name of an example to the button that fills it in
     button: Any
     status: Any  # what is going on, in a few words
     result: Any  # the verdict
@@ -500,7 +521,7 @@ class Panel:
 
     def read_values(self) -> dict[str, Any]:
         "Read what was entered."
-        return {name: widget.value for name, widget in self.fields.items()}
+        return {name: read_entry(widget.value) for name, widget in self.fields.items()}
 
     def show(
         self,
@@ -527,21 +548,32 @@ def make_widgets(
     wide = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="min(28rem, 100%)")}
     fields, messages, rows = {}, {}, []
     for item in form.fields:
-        common = {"description": item.label, "tooltip": item.feature.help, **wide}
-        if item.feature.kind == "flag":
-            widget = widgets.Checkbox(value=item.start, indent=False, **common)
-        else:
-            widget = widgets.FloatText(value=item.start, **common)
+        common = {
+            "description": item.label,
+            "tooltip": item.feature.help,
+            "value": show_value(item.start),
+            **wide,
+        }
+        widget = (
+            widgets.Checkbox(indent=False, **common)
+            if item.feature.kind == "flag"
+            else widgets.Text(**common)
+        )
         fields[item.feature.name], messages[item.feature.name] = widget, widgets.HTML()
         rows += [widget, messages[item.feature.name]]
-    names = [item.name for item in form.examples]
-    example = widgets.Dropdown(options=names, description="Example", **wide)
+    examples = {
+        item.name: widgets.Button(
+            description=item.name, tooltip="Fill in this example", layout={"width": "auto"}
+        )
+        for item in form.examples
+    }
+    shelf = widgets.Box(list(examples.values()), layout={"flex_flow": "row wrap", "max_width": "56rem"})
     button = widgets.Button(description="Predict", button_style="primary", tooltip="Ask the model")
     status, result, sitting = widgets.HTML(), widgets.HTML(EMPTY), widgets.HTML()
     result.layout = widgets.Layout(width="min(40rem, 100%)", margin="8px 2px")
     title = widgets.HTML(f"<h3>{TITLE}</h3>")
-    box = widgets.VBox([title, example, *rows, widgets.HBox([button, status]), result, sitting])
-    return Panel(fields, messages, example, button, status, result, sitting, box)
+    box = widgets.VBox([title, shelf, *rows, widgets.HBox([button, status]), result, sitting])
+    return Panel(fields, messages, examples, button, status, result, sitting, box)
 
 # %% ../nbs/07_app.ipynb #c4da4288
 def build_panel(
@@ -561,17 +593,19 @@ def build_panel(
             panel.status.value = escape(f"The panel failed: {error!r}")
         finally:
             panel.button.disabled = False
+            panel.button.focus()  # a disabled button loses it, and keys would go to the notebook
 
-    def fill(change):
-        for name, value in form.get_example(change["new"]).items():
-            panel.fields[name].value = value
+    def fill(button):
+        for name, value in form.get_example(button.description).items():
+            panel.fields[name].value = show_value(value)
         panel.show(None)
 
     def forget(_):  # a verdict about other values misleads
         panel.result.value = EMPTY
 
     panel.button.on_click(press)
-    panel.example.observe(fill, names="value")
+    for example in panel.examples.values():
+        example.on_click(fill)
     for widget in panel.fields.values():
         widget.observe(forget, names="value")
     return panel
@@ -657,7 +691,7 @@ def add_form(
         return [history, render_history(history), render_result(result), *messages]
 
     gr.Markdown("Take an example or fill in the form, then ask the model.")
-    with gr.Row():
+    with gr.Row(elem_id="examples"):
         examples = [gr.Button(item.name, size="sm", min_width=160) for item in form.examples]
     with gr.Row():
         with gr.Column(min_width=320), gr.Group():
@@ -707,6 +741,7 @@ def add_upload(
 CSS = """
 .gradio-container {max-width: 64rem !important; width: 100%; margin: auto}
 #result .html-container, #sitting .html-container, #report .html-container {padding: 0}
+@media (max-width: 640px) {#examples {flex-wrap: nowrap; overflow-x: auto} #examples button {flex: none}}
 """
 
 
@@ -829,6 +864,8 @@ def make_theme(
         block_info_text_color="*neutral_600",
         block_label_text_color="*neutral_700",
         block_title_text_color="*neutral_700",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )

@@ -7,7 +7,7 @@ __all__ = ['FEATURES', 'FEATURE_NAMES', 'LABEL', 'FLOAT32_MAX', 'LOOPBACK', 'LES
            'InputError', 'ServiceError', 'MissingStepError', 'check_value', 'Transaction', 'check_names',
            'make_transaction', 'find_good', 'to_features', 'convert_row', 'check_array', 'Decision', 'ObjectStore',
            'find_project', 'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table',
-           'import_extra', 'is_loopback', 'find_workbench_link', 'bypass_proxy', 'check_machine']
+           'import_extra', 'is_loopback', 'find_workbench_link', 'PageLink', 'bypass_proxy', 'check_machine']
 
 # %% ../nbs/00_core.ipynb #b1ce4386
 import importlib
@@ -460,6 +460,14 @@ def find_workbench_link(
     return parts._replace(
         scheme="", netloc="", path=f"{prefix}/proxy/{parts.port or 80}{parts.path or '/'}"
     ).geturl()
+
+
+class PageLink(str):
+    "An address of a page, shown in a notebook as a link that its browser can follow."
+
+    def _repr_html_(self):
+        link, words = (escape(text) for text in (find_workbench_link(self) or self, self))
+        return f'<a href="{link}" target="_blank" rel="noopener">{words}</a>'
 
 
 def bypass_proxy() -> None:

@@ -38,6 +38,7 @@ import requests
 
 from fraud_demo.core import (
     InputError,
+    PageLink,
     ServiceError,
     Settings,
     Table,
@@ -803,28 +804,28 @@ def connect_mlflow(
 def experiment_url(
     route: TrackingRoute,  # the server
     experiment_id: str,  # as MLflow gives it
-) -> str:  # address of a page
+) -> PageLink:
     "Link to the runs of an experiment."
-    return f"{route.url}/#/experiments/{quote(str(experiment_id), safe='')}/runs"
+    return PageLink(f"{route.url}/#/experiments/{quote(str(experiment_id), safe='')}/runs")
 
 
 def run_url(
     route: TrackingRoute,  # the server
     experiment_id: str,  # as MLflow gives it
     run_id: str,  # as MLflow gives it
-) -> str:  # address of a page
+) -> PageLink:
     "Link to one run."
-    return f"{experiment_url(route, experiment_id)}/{quote(run_id, safe='')}"
+    return PageLink(f"{experiment_url(route, experiment_id)}/{quote(run_id, safe='')}")
 
 
 def model_url(
     route: TrackingRoute,  # the server
     name: str,  # registered model
     version: str | int | None = None,  # None: the model with all its versions
-) -> str:  # address of a page
+) -> PageLink:
     "Link to a registered model, or to one of its versions."
     page = f"{route.url}/#/models/{quote(name, safe='')}"
-    return page if version is None else f"{page}/versions/{version}"
+    return PageLink(page if version is None else f"{page}/versions/{version}")
 
 # %% ../nbs/01_discovery.ipynb #898ee948
 def mark_lesson(

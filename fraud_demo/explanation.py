@@ -120,7 +120,7 @@ def say_value(
     if feature.kind == "flag":
         return phrase[int(value)]
     return phrase.format(
-        f"{value:,.0f}" if value >= 1000 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
+        f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 10 else f"{value:.2g}"
     )
 
 # %% ../nbs/06c_explanation.ipynb #a1dfd971

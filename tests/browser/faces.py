@@ -56,7 +56,10 @@ class Face:
         """Find the control of a feature."""
         label = FIELDS[name].label
         if FIELDS[name].feature.kind == "amount":
-            return self.area.get_by_role("spinbutton", name=label, exact=True)
+            number, text = (
+                self.area.get_by_role(role, name=label, exact=True) for role in ("spinbutton", "textbox")
+            )
+            return number.or_(text)
         box, switch = (self.area.get_by_role(role, name=label, exact=True) for role in ("checkbox", "switch"))
         return box.or_(switch)
 

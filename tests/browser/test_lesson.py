@@ -20,7 +20,7 @@ def test_every_cell_runs_without_an_error(lesson):
 
 def test_link_in_the_lesson_opens_the_app(panel, urls):
     page = panel.page
-    link = page.get_by_role("link", name="Open the app", exact=True)
+    link = page.get_by_role("link", name=urls["app"], exact=True)
     assert link.get_attribute("href") == urls["app"]
     panel.tab_to(link)
     with page.expect_popup() as popup:

@@ -1,4 +1,4 @@
-"""The links that lessons 04 and 05 print open the right pages of MLflow."""
+"""The links that lessons 04 and 05 show open the right pages of MLflow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from tests.lessons.test_road import NAME, ask_mlflow
 
 
 def read_links(road, number: str) -> list[str]:
-    """Read the addresses of pages that an executed lesson printed."""
+    """Read the addresses of pages that an executed lesson shows as links."""
     (path,) = road.executed.glob(f"{number}_*.ipynb")
     outputs = [
         output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])
     ]
-    return re.findall(r"http://\S+/#/\S+", "\n".join(output.get("text", "") for output in outputs))
+    pages = "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
+    return re.findall(r'<a href="(http://\S+/#/\S+)"', pages)
 
 
 @pytest.fixture(scope="module")

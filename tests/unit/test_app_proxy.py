@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from fraud_demo.app import build_app, make_health_routes, read_root_path, start_app
-from fraud_demo.core import InputError, find_workbench_link
+from fraud_demo.core import InputError, PageLink, find_workbench_link, load_settings
 from fraud_demo.serving import EndpointScorer
+from fraud_demo.workshop.stack import plan_mlflow
 
 from .test_app import FRAUDULENT, free_port
 from .v2_double import V2Double
@@ -255,6 +256,16 @@ def test_link_reads_the_environment(monkeypatch):
     assert find_workbench_link("http://127.0.0.1:1/") == f"{WORKBENCH}/proxy/1/"
 
 
+def test_link_is_shown_as_a_browser_can_follow_it(monkeypatch):
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    monkeypatch.setenv("NB_PREFIX", WORKBENCH)
+    page = PageLink('http://127.0.0.1:5000/#/a?b="c"&d')
+    assert page == 'http://127.0.0.1:5000/#/a?b="c"&d', "a program gets the address itself"
+    assert f'href="{WORKBENCH}/proxy/5000/#/a?b=&quot;c&quot;&amp;d"' in page._repr_html_()
+    monkeypatch.delenv("NB_PREFIX")
+    assert 'href="http://127.0.0.1:5000/#/a?b=&quot;c&quot;&amp;d"' in page._repr_html_()
+
+
 @pytest.fixture(scope="module")
 def jupyter(tmp_path_factory):
     "The server of JupyterLab as a workbench has it, with the extension that passes requests on to ports."
@@ -310,3 +321,50 @@ def test_app_works_in_a_workbench_through_jupyterlab(double, jupyter, session, m
         outside = session.get(f"{page}config", headers=route, timeout=10).json()["root"]
         assert outside == f"https://workbench.apps.example{find_workbench_link(url)}".rstrip("/")
         assert predict_as_program(url)["verdict"] == "Fraud", "programs in the workbench ask it directly"
+
+
+@contextlib.contextmanager
+def run_mlflow(folder):
+    "Run MLflow as the stack plans it; give its address."
+    environ = {"FRAUD_DEMO_HOME": str(folder)}
+    port = free_port()
+    program = plan_mlflow(load_settings(environ), {"mlflow": port})
+    (folder / "mlflow").mkdir()
+    command = [sys.executable, *program.command[1:]]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environ, **program.environment}, cwd=folder, stdout=log, stderr=log
+        )
+    try:
+        url, until = f"http://127.0.0.1:{port}", time.monotonic() + 90
+        while True:
+            with contextlib.suppress(requests.exceptions.ConnectionError):
+                if requests.get(f"{url}/version", timeout=5).ok:
+                    break
+            assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def search_experiments(session, page):
+    "Ask as MLflow's page does, under the public name of the workbench."
+    public = {"Host": "workbench.apps.example", "Origin": "https://workbench.apps.example"}
+    place = f"{page}ajax-api/2.0/mlflow/experiments/search"
+    return session.post(place, json={"max_results": 1}, headers=public, timeout=30)
+
+
+def test_mlflow_works_in_a_workbench_through_jupyterlab(jupyter, session, monkeypatch, tmp_path):
+    monkeypatch.setenv("NB_PREFIX", WORKBENCH)
+    with run_mlflow(tmp_path) as url:
+        page = jupyter + find_workbench_link(url)
+        session.headers["Authorization"] = f"token {TOKEN}"
+        html = session.get(page, headers={"Host": "workbench.apps.example"}, timeout=30)
+        scripts = re.findall(r'src="([^"]+\.js)"', html.text)
+        assert html.status_code == 200 and scripts
+        for place in scripts:
+            assert session.get(urljoin(page, place), timeout=30).status_code == 200, place
+        found = search_experiments(session, page)
+        assert found.status_code == 200 and found.json()["experiments"]

@@ -190,12 +190,8 @@ def test_goals_of_the_app(figures, met):
     assert app.compare(figures)["page / endpoint, at once, p50"] == 10
 
 
-@pytest.mark.parametrize("is_queued", [True, False])
-def test_page_and_program_of_the_benchmark_ask_the_real_app(local, double, is_queued):
-    scorer = EndpointScorer(double.url)
-    running = build_app(scorer)
-    for function in running.fns.values():
-        function.queue = is_queued
+def test_page_and_program_of_the_benchmark_ask_the_real_app(local, double):
+    running = build_app(EndpointScorer(double.url))
     url = start_app(running, port=free_port()).rstrip("/")
     try:
         questions = app.make_questions(local.path, double.url)
