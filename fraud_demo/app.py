@@ -8,10 +8,10 @@ __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESUL
            'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
            'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
            'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
-           'count_rows', 'render_upload', 'render_message', 'show_value', 'read_entry', 'Panel', 'make_widgets',
-           'build_panel', 'make_components', 'fill_in_browser', 'add_endpoint', 'add_form', 'add_upload', 'build_app',
-           'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme', 'start_app', 'finish_predictions', 'main',
-           'read_port', 'read_root_path']
+           'count_rows', 'render_upload', 'render_message', 'show_value', 'read_entry', 'Panel', 'make_field',
+           'make_widgets', 'build_panel', 'make_components', 'fill_in_browser', 'add_endpoint', 'add_form',
+           'add_upload', 'build_app', 'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme', 'start_app',
+           'finish_predictions', 'main', 'read_port', 'read_root_path']
 
 # %% ../nbs/07_app.ipynb #371c4185
 import asyncio
@@ -523,6 +523,15 @@ class Panel:
         "Read what was entered."
         return {name: read_entry(widget.value) for name, widget in self.fields.items()}
 
+    def fill(
+        self,
+        values: Mapping[str, float | bool],  # feature name to value, a bool for a flag
+    ) -> None:
+        "Enter values, and forget the verdict about others."
+        for name, value in values.items():
+            self.fields[name].value = show_value(value)
+        self.show(None)
+
     def show(
         self,
         result: FormResult | None,  # None: nothing to show yet
@@ -540,33 +549,32 @@ class Panel:
         return self.widget._repr_mimebundle_(**options)
 
 # %% ../nbs/07_app.ipynb #ff0c9904
+def make_field(
+    widgets: Any,  # the ipywidgets module
+    item: FormField,  # what to ask for
+) -> Any:  # widget
+    "Make the widget of a field."
+    common = {
+        "description": item.label,
+        "tooltip": item.feature.help,
+        "value": show_value(item.start),
+        "layout": widgets.Layout(width="min(32rem, 100%)"),
+    }
+    if item.feature.kind == "flag":
+        return widgets.Checkbox(indent=False, style={"description_width": "initial"}, **common)
+    return widgets.Text(style={"description_width": "15rem"}, **common)
+
+
 def make_widgets(
     form: FormSpec,  # what to ask for
 ) -> Panel:  # without handlers
     "Lay out the panel."
     widgets = import_extra("ipywidgets", "workshop")
-    wide = {"style": {"description_width": "initial"}, "layout": widgets.Layout(width="min(28rem, 100%)")}
-    fields, messages, rows = {}, {}, []
-    for item in form.fields:
-        common = {
-            "description": item.label,
-            "tooltip": item.feature.help,
-            "value": show_value(item.start),
-            **wide,
-        }
-        widget = (
-            widgets.Checkbox(indent=False, **common)
-            if item.feature.kind == "flag"
-            else widgets.Text(**common)
-        )
-        fields[item.feature.name], messages[item.feature.name] = widget, widgets.HTML()
-        rows += [widget, messages[item.feature.name]]
-    examples = {
-        item.name: widgets.Button(
-            description=item.name, tooltip="Fill in this example", layout={"width": "auto"}
-        )
-        for item in form.examples
-    }
+    fields = {item.feature.name: make_field(widgets, item) for item in form.fields}
+    messages = {name: widgets.HTML() for name in fields}
+    rows = [part for name in fields for part in (fields[name], messages[name])]
+    small = {"tooltip": "Fill in this example", "layout": {"width": "auto"}}
+    examples = {item.name: widgets.Button(description=item.name, **small) for item in form.examples}
     shelf = widgets.Box(list(examples.values()), layout={"flex_flow": "row wrap", "max_width": "56rem"})
     button = widgets.Button(description="Predict", button_style="primary", tooltip="Ask the model")
     status, result, sitting = widgets.HTML(), widgets.HTML(EMPTY), widgets.HTML()
@@ -596,9 +604,7 @@ def build_panel(
             panel.button.focus()  # a disabled button loses it, and keys would go to the notebook
 
     def fill(button):
-        for name, value in form.get_example(button.description).items():
-            panel.fields[name].value = show_value(value)
-        panel.show(None)
+        panel.fill(form.get_example(button.description))
 
     def forget(_):  # a verdict about other values misleads
         panel.result.value = EMPTY

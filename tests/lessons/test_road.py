@@ -167,8 +167,7 @@ def test_app_and_panel_say_the_same(road, settings):
         values = [*row[:3], *map(bool, row[3:])]
         answer = client.predict(*values, api_name="/predict")
         assert answer["is_fraud"] is is_fraud
-        for name, value in zip(FEATURE_NAMES, values, strict=True):
-            panel.fields[name].value = value
+        panel.fill(dict(zip(FEATURE_NAMES, values, strict=True)))
         panel.button.click()
         assert panel.last.decision.fraud_probability == answer["fraud_probability"]
         assert answer["verdict"] in panel.result.value

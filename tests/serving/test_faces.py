@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import requests
 
-from fraud_demo.app import EXAMPLES, build_app, build_panel, read_values, score_form, show_value, start_app
+from fraud_demo.app import EXAMPLES, build_app, build_panel, read_values, score_form, start_app
 from fraud_demo.core import FEATURE_NAMES, Transaction
 from fraud_demo.data import generate_transactions, split_transactions
 from fraud_demo.serving import EndpointScorer, LocalScorer
@@ -71,8 +71,7 @@ def test_endpoint_and_form_agree_to_the_bit(endpoint, transactions, expected):
 def test_panel_agrees_to_the_bit_and_its_reasons_add_up(local, transactions, expected):
     panel = build_panel(local)
     for transaction, probability in zip(transactions, expected, strict=True):
-        for name, value in read_values(transaction).items():
-            panel.fields[name].value = show_value(value)
+        panel.fill(read_values(transaction))
         panel.button.click()
         reasons = panel.last.reasons
         assert panel.last.decision.fraud_probability == probability

@@ -464,7 +464,9 @@ def test_panel_works_without_a_front_end(local):
         assert panel.last.verdict in panel.result.value and panel.status.value == ""
     assert "widget-view" in str(panel._repr_mimebundle_())
     for widget in panel.fields.values():
-        assert widget.style.description_width == "initial" and widget.description
+        assert widget.style.description_width and widget.description, (
+            "a label of the default width is cut off"
+        )
 
 
 def test_panel_marks_the_wrong_field_and_forgets_it(local):
