@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BACKGROUND_ROWS', 'COALITIONS', 'WEIGHTS', 'AMOUNTS', 'PHRASES', 'NAMED', 'draw_background', 'mix_rows',
            'weigh_coalitions', 'Change', 'vary_row', 'find_changes', 'say_value', 'Contribution', 'Explanation',
-           'explain_decision']
+           'find_repeats', 'explain_decision']
 
 # %% ../nbs/06c_explanation.ipynb #83b57735
 from dataclasses import dataclass
@@ -180,6 +180,15 @@ class Explanation:
 
     __repr__ = __str__
 
+# %% ../nbs/06c_explanation.ipynb #3478ae7f
+def find_repeats(
+    row: np.ndarray,  # [7] float32, the payment
+    background: np.ndarray,  # [k, 7] float32
+) -> np.ndarray:  # [128, k] for each payment of `mix_rows` the number of the first coalition that makes it
+    "Tell which coalitions make the same payment, because they differ in values that are equal anyway."
+    places = 2 ** np.arange(len(FEATURES))[::-1]  # a coalition's number, written in binary, is its members
+    return (COALITIONS[:, None] & (row != background)) @ places
+
 # %% ../nbs/06c_explanation.ipynb #7c72113e
 def explain_decision(
     transaction: Transaction,  # the payment
@@ -190,18 +199,21 @@ def explain_decision(
     "Say why a decision is what it is: exact Shapley values, and the single changes that turn it."
     background = draw_background() if background is None else background
     row = transaction.to_array()[0]
-    mixed, (varied, places) = mix_rows(row, background), vary_row(row)
-    scores = scorer.score(np.concatenate([mixed, varied]))
+    repeats, (varied, places) = find_repeats(row, background), vary_row(row)
+    is_new = repeats == np.arange(len(COALITIONS))[:, None]
+    scores = scorer.score(np.concatenate([mix_rows(row, background)[is_new.ravel()], varied]))
     if scores.model_version != decision.model_version:
         raise ServiceError(
             "The model changed between the verdict and its reasons.",
             f"Version {decision.model_version} decided, and version {scores.model_version} was asked why.",
             "Ask again.",
         )
-    means = scores.fraud_probability[: len(mixed)].reshape(len(COALITIONS), -1).mean(axis=1, dtype=np.float64)
+    mixed = np.zeros(is_new.shape)
+    mixed[is_new] = scores.fraud_probability[: -len(varied)]
+    means = mixed[repeats, np.arange(len(background))].mean(axis=1)
     means[-1] = decision.fraud_probability
     amounts = WEIGHTS @ means
-    is_turned = scores.is_fraud[len(mixed) :].astype(bool) != decision.is_fraud
+    is_turned = scores.is_fraud[-len(varied) :].astype(bool) != decision.is_fraud
     return Explanation(
         float(means[0]),
         decision.fraud_probability,

@@ -19,6 +19,7 @@ from fraud_demo.explanation import (
     Explanation,
     draw_background,
     explain_decision,
+    find_repeats,
     mix_rows,
     say_value,
     vary_row,
@@ -136,6 +137,16 @@ def test_weights_share_out_every_order():
     assert WEIGHTS.sum(axis=1) == pytest.approx(0)
     mixed = mix_rows(np.arange(7, dtype=np.float32), make_rows(3)).reshape(128, 3, 7)
     assert (mixed[-1] == np.arange(7)).all() and (mixed[0] == make_rows(3)).all()
+
+
+@given(transactions)
+def test_no_payment_is_asked_about_twice_and_none_is_left_out(transaction):
+    row, background = transaction.to_array()[0], make_rows(20)
+    mixed = mix_rows(row, background).reshape(128, 20, 7)
+    repeats = find_repeats(row, background)
+    assert (mixed[repeats, np.arange(20)] == mixed).all()
+    for number in range(20):
+        assert len(np.unique(mixed[:, number], axis=0)) == len(set(repeats[:, number]))
 
 
 # --- changes
