@@ -15,7 +15,7 @@ PAGES = sorted(DEPLOY.rglob("*.md"))
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.S) for line in block.splitlines()]
 KINDS = {"buildconfig": "BuildConfig", "deployment": "Deployment", "route": "Route", "service": "Service",
-         "obc": "ObjectBucketClaim"}  # fmt: skip
+         "obc": "ObjectBucketClaim", "notebook": "Notebook"}  # fmt: skip
 
 
 def make_anchor(heading: str) -> str:

@@ -18,7 +18,9 @@ from tests.deploy.manifests import DEPLOY, OVERLAYS, find, find_kubectl, render,
 
 SCHEMAS = ROOT / "tests" / "deploy" / "schemas"
 KUBERNETES = ("1.31", "1.35")  # of OpenShift 4.18 and of a new cluster
-kubernetes_validate.utils.schema_contents = lru_cache(kubernetes_validate.utils.schema_contents)  # it reads a MB a call
+kubernetes_validate.utils.schema_contents = lru_cache(
+    kubernetes_validate.utils.schema_contents
+)  # it reads a MB a call
 OWN = {path.stem for path in SCHEMAS.glob("*.json")}
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 METADATA = {
@@ -145,7 +147,9 @@ def test_wrong_value_is_found(kind, name, path, value):
 
 
 def test_unknown_kind_is_found():
-    assert list_faults({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceServce", "metadata": {"name": "a"}})
+    assert list_faults(
+        {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceServce", "metadata": {"name": "a"}}
+    )
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def read_variables(container: dict) -> dict[str, str]:
     found = {}
     for variable in container["env"]:
         reference = variable.get("valueFrom", {}).get("secretKeyRef")
-        found[variable["name"]] = f"{reference['name']}/{reference['key']}" if reference else variable["value"]
+        found[variable["name"]] = (
+            f"{reference['name']}/{reference['key']}" if reference else variable["value"]
+        )
     return found
 
 
@@ -56,7 +58,8 @@ def test_served_name_is_everywhere(objects):
     service = find(objects, "InferenceService", SERVED)
     runtime = find(objects, "ServingRuntime", service["spec"]["predictor"]["model"]["runtime"])
     assert service["spec"]["predictor"]["model"]["modelFormat"] in [
-        {"name": known["name"], "version": known["version"]} for known in runtime["spec"]["supportedModelFormats"]
+        {"name": known["name"], "version": known["version"]}
+        for known in runtime["spec"]["supportedModelFormats"]
     ]
     assert find(objects, "Namespace", PROJECT)
     assert service["metadata"]["namespace"] == runtime["metadata"]["namespace"] == PROJECT
@@ -71,9 +74,12 @@ def test_model_is_where_publish_puts_it(objects, monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "write_once", lambda settings, key, data: keys.append(key) or data)
     prefix = registry.publish(SETTINGS, "1")
     service = find(objects, "InferenceService", SERVED)
-    notes, storage = service["metadata"]["annotations"], service["spec"]["predictor"]["model"].get("storage", {})
+    notes, storage = (
+        service["metadata"]["annotations"],
+        service["spec"]["predictor"]["model"].get("storage", {}),
+    )
     assert prefix == storage.get("path", notes.get("opendatahub.io/connection-path"))
-    assert CONNECTION == storage.get("key", notes.get("opendatahub.io/connections"))
+    assert storage.get("key", notes.get("opendatahub.io/connections")) == CONNECTION
     assert keys == [f"{prefix}/1/model.onnx"]
 
 
@@ -123,11 +129,16 @@ def test_no_token_goes_over_plain_http(overlay):
 
 def test_app_fits_its_image(objects):
     container = get_container(objects, "Deployment", f"{SERVED}-app")
-    assert {str(port["containerPort"]) for port in container["ports"]} == {RECIPE.port, RECIPE.env["GRADIO_SERVER_PORT"]}
+    assert {str(port["containerPort"]) for port in container["ports"]} == {
+        RECIPE.port,
+        RECIPE.env["GRADIO_SERVER_PORT"],
+    }
     assert "command" not in container and "args" not in container, "the image says what runs"
     written = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
     for name in ("HOME", "GRADIO_TEMP_DIR"):
-        assert any(Path(RECIPE.env[name]).is_relative_to(place) for place in written), f"{name} cannot be written"
+        assert any(Path(RECIPE.env[name]).is_relative_to(place) for place in written), (
+            f"{name} cannot be written"
+        )
     routes = {route.path for route in make_health_routes(None, None)}
     assert {container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness")} == routes
     assert container["livenessProbe"]["httpGet"]["path"] == "/livez", "a model that is down restarts no app"
@@ -146,8 +157,13 @@ def test_mlflow_is_where_the_library_looks(objects):
 
 def test_mlflow_runs_as_in_the_local_stack(objects):
     container = get_container(objects, "Deployment", "mlflow-server")
-    values, plan = read_variables(container), plan_mlflow(SETTINGS_OF_STACK, PORTS)
-    local = {"MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_S3_ENDPOINT_URL", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"}
+    values, plan = read_variables(container), plan_mlflow(SETTINGS, PORTS)
+    local = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS",
+        "MLFLOW_S3_ENDPOINT_URL",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CONFIG_FILE",
+    }
     assert {name: values.get(name) for name in plan.environment if name not in local} == {
         name: value for name, value in plan.environment.items() if name not in local
     }
@@ -158,9 +174,6 @@ def test_mlflow_runs_as_in_the_local_stack(objects):
     assert container["args"][0] == "mlflow"
     home = re.search(r"\bHOME=(\S+)", read_containerfile("mlflow"))[1]
     assert home in {mount["mountPath"] for mount in container["volumeMounts"]}
-
-
-SETTINGS_OF_STACK = load_settings({})
 
 
 def test_mlflow_answers_under_its_names(objects):
@@ -197,7 +210,10 @@ def test_workbench_has_connection_and_route(overlay):
     assert notebook["metadata"]["annotations"]["opendatahub.io/connections"] == f"{PROJECT}/{CONNECTION}"
     [container] = notebook["spec"]["template"]["spec"]["containers"]
     assert container["name"] == "fraud-workbench", "the dashboard wants the name of the workbench"
-    assert {next(iter(source.values()))["name"] for source in container["envFrom"]} == {"fraud-workbench", CONNECTION}
+    assert {next(iter(source.values()))["name"] for source in container["envFrom"]} == {
+        "fraud-workbench",
+        CONNECTION,
+    }
     base = re.search(r"base_url=(\S+)", read_variables(container)["NOTEBOOK_ARGS"])[1]
     assert base == f"/notebook/{PROJECT}/fraud-workbench"
     for probe in ("livenessProbe", "readinessProbe"):
@@ -217,7 +233,12 @@ def test_connect_may_do_what_it_must(overlay):
     reader = find(objects, "Role", "mlflow-server-bucket-reader")
     assert reader["metadata"]["namespace"] == claim["metadata"]["namespace"] == MLFLOW
     assert reader["rules"] == [
-        {"apiGroups": [""], "resources": ["configmaps", "secrets"], "resourceNames": ["mlflow-server"], "verbs": ["get"]}
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps", "secrets"],
+            "resourceNames": ["mlflow-server"],
+            "verbs": ["get"],
+        }
     ]
     rules = find(objects, "Role", "fraud-workbench-operator")["rules"]
     writable = {name for rule in rules if "patch" in rule["verbs"] for name in rule.get("resourceNames", [])}
@@ -225,7 +246,8 @@ def test_connect_may_do_what_it_must(overlay):
     accounts = {
         (s["namespace"], s["name"])
         for item in objects
-        if item["kind"] == "RoleBinding" and item["roleRef"]["name"] in (reader["metadata"]["name"], "fraud-workbench-operator")
+        if item["kind"] == "RoleBinding"
+        and item["roleRef"]["name"] in (reader["metadata"]["name"], "fraud-workbench-operator")
         for s in item["subjects"]
     }
     assert accounts == {(PROJECT, "fraud-workbench")}
@@ -240,5 +262,11 @@ def test_example_of_the_connection_is_read_by_the_library():
     secret = yaml.safe_load(text)
     assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == (CONNECTION, PROJECT)
     store = load_settings(secret["stringData"]).object_store
-    assert set(secret["stringData"].values()) == {store.endpoint, store.bucket, store.region, store.access_key, store.secret_key}
+    assert set(secret["stringData"].values()) == {
+        store.endpoint,
+        store.bucket,
+        store.region,
+        store.access_key,
+        store.secret_key,
+    }
     assert secret["metadata"]["annotations"]["opendatahub.io/connection-type-protocol"] == "s3"

@@ -8,7 +8,15 @@ import pytest
 
 from tests.deploy.manifests import DEPLOY, OPENSHIFT, OVERLAYS, find, list_pods, render, tell, walk
 
-VOLUMES = {"configMap", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 HOST = ("hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace")
 # (overlay or *, object, rule) to the reason why the rule does not hold there.
 ALLOWED = {
@@ -36,7 +44,9 @@ def list_broken_rules(pod: dict) -> set[str]:
         context = {**outer, **inner}
         expected = {"runAsNonRoot": True, "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
         broken |= {name for name, value in expected.items() if context.get(name) is not value}
-        broken |= {name for name in ("runAsUser", "runAsGroup", "seLinuxOptions", "procMount") if name in context}
+        broken |= {
+            name for name in ("runAsUser", "runAsGroup", "seLinuxOptions", "procMount") if name in context
+        }
         if context.get("privileged"):
             broken.add("privileged")
         if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
@@ -166,7 +176,9 @@ def test_no_key_is_in_the_manifests(overlay):
             for variable in container.get("env", []):
                 is_secret = re.search(r"PASSWORD|TOKEN|SECRET|ACCESS_KEY", variable["name"])
                 assert not (is_secret and "value" in variable), f"{tell(item)}: {variable['name']}"
-                assert not re.search(r"//[^/@$]*:[^/@$]+@", variable.get("value", "")), "a password in an address"
+                assert not re.search(r"//[^/@$]*:[^/@$]+@", variable.get("value", "")), (
+                    "a password in an address"
+                )
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

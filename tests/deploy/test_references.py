@@ -21,7 +21,10 @@ MADE = {
     (PROJECT, "ServiceAccount", "fraud-workbench"): "the notebook controller",
 }
 # Labels of pods that KServe makes.
-MADE_PODS = [{"serving.kserve.io/inferenceservice": "credit-card-fraud"}, {"modelmesh-service": "modelmesh-serving"}]
+MADE_PODS = [
+    {"serving.kserve.io/inferenceservice": "credit-card-fraud"},
+    {"modelmesh-service": "modelmesh-serving"},
+]
 FIELDS = {"secretKeyRef": "Secret", "secretRef": "Secret", "configMapKeyRef": "ConfigMap", "configMapRef": "ConfigMap",
           "configMap": "ConfigMap", "persistentVolumeClaim": "PersistentVolumeClaim", "secret": "Secret"}  # fmt: skip
 
@@ -82,9 +85,11 @@ def test_missing_reference_is_found():
                        ("Role", "credit-card-fraud-view-role")):  # fmt: skip
         left = [item for item in objects if (item["kind"], item["metadata"]["name"]) != (kind, name)]
         assert len(left) < len(objects)
-        assert list_references(left) - list_there(left) - set(MADE) == {
-            reference for reference in list_references(left) if reference[1:] == (kind, name)
-        } != set()
+        assert (
+            list_references(left) - list_there(left) - set(MADE)
+            == {reference for reference in list_references(left) if reference[1:] == (kind, name)}
+            != set()
+        )
 
 
 def test_list_of_what_others_make_is_short():
@@ -112,7 +117,11 @@ def test_services_reach_a_port(objects):
     for item in objects:
         if item["kind"] == "Service":
             spec, here = item["spec"], item["metadata"]["namespace"]
-            found = [pod for namespace, labels, pod in pods if namespace == here and labels and has(labels, spec["selector"])]
+            found = [
+                pod
+                for namespace, labels, pod in pods
+                if namespace == here and labels and has(labels, spec["selector"])
+            ]
             found += [runtime] if spec["selector"] in MADE_PODS else []
             assert len(found) == 1, tell(item)
             assert {port["targetPort"] for port in spec["ports"]} <= list_ports(found[0]), tell(item)
@@ -138,7 +147,9 @@ def test_routes_and_monitors_reach_a_service(objects):
         if item["kind"] == "ServiceMonitor":
             wanted = item["spec"]["selector"]["matchLabels"]
             [service] = [s for s in services if has(s["metadata"]["labels"], wanted)]
-            assert {e["port"] for e in item["spec"]["endpoints"]} <= {p["name"] for p in service["spec"]["ports"]}
+            assert {e["port"] for e in item["spec"]["endpoints"]} <= {
+                p["name"] for p in service["spec"]["ports"]
+            }
 
 
 def test_probes_volumes_and_variables_fit(objects):
@@ -172,7 +183,9 @@ def test_variables_are_set_before_they_are_used(objects):
 
 
 def test_builds_fill_the_images_of_the_deployments(objects):
-    streams = {(i["metadata"]["namespace"], i["metadata"]["name"]) for i in objects if i["kind"] == "ImageStream"}
+    streams = {
+        (i["metadata"]["namespace"], i["metadata"]["name"]) for i in objects if i["kind"] == "ImageStream"
+    }
     built = set()
     for item in objects:
         if item["kind"] == "BuildConfig":
@@ -188,7 +201,9 @@ def test_builds_fill_the_images_of_the_deployments(objects):
     for item, _, pod in list_pods(objects):
         text = item["metadata"].get("annotations", {}).get("image.openshift.io/triggers")
         for trigger in json.loads(text or "[]"):
-            container = re.fullmatch(r'spec.*containers\[\?\(@\.name=="(\w[\w-]*)"\)\]\.image', trigger["fieldPath"])[1]
+            container = re.fullmatch(
+                r'spec.*containers\[\?\(@\.name=="(\w[\w-]*)"\)\]\.image', trigger["fieldPath"]
+            )[1]
             [image] = [c["image"] for c in pod["containers"] if c["name"] == container]
             namespace, name = item["metadata"]["namespace"], trigger["from"]["name"]
             assert image.endswith(f"/{namespace}/{name}")
