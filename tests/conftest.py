@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,17 @@ def published_csv() -> Path:
     if not path:
         pytest.skip(f"{PUBLISHED} does not name a file of published rows")
     return Path(path).resolve(strict=True)
+
+
+@lru_cache
+def find_kubectl() -> str:
+    """Find the kubectl of the tests' environment: its kustomize knows components, which Debian's own does not."""
+    path = BIN / "kubectl"
+    if not path.is_file():
+        reason = "kubectl not found: on Linux `make test` installs it"
+        assert not os.environ.get("CI"), reason
+        pytest.skip(reason)
+    return str(path)
 
 
 class Stack:

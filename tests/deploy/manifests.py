@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-import pytest
 import yaml
 
-from tests.conftest import BIN, ROOT
+from tests.conftest import ROOT, find_kubectl
 
 DEPLOY = ROOT / "deploy"
 OVERLAYS = tuple(sorted(path.name for path in (DEPLOY / "overlays").iterdir()))
 OPENSHIFT = tuple(name for name in OVERLAYS if name.startswith("openshift"))
-KUSTOMIZE = (5, 0)  # the first that the components were tried with
 PROJECT, MLFLOW = "credit-card-fraud", "mlflow"
-
-
-@lru_cache
-def find_kubectl() -> str:
-    """Find a kubectl whose kustomize knows components and replacements; Debian's own of 2021 does not."""
-    for found in filter(None, (shutil.which("kubectl", path=BIN), shutil.which("kubectl"))):
-        told = subprocess.run(
-            [found, "version", "--client"], capture_output=True, text=True, timeout=30, check=False
-        ).stdout
-        version = re.search(r"Kustomize Version: v(\d+)\.(\d+)", told)
-        if version and tuple(map(int, version.groups())) >= KUSTOMIZE:
-            return found
-    if os.environ.get("CI"):
-        raise AssertionError("CI needs a kubectl with kustomize 5 or newer")
-    pytest.skip("there is no kubectl with kustomize 5 or newer")
 
 
 @lru_cache

@@ -13,8 +13,8 @@ import kubernetes_validate
 import kubernetes_validate.utils
 import pytest
 
-from tests.conftest import ROOT
-from tests.deploy.manifests import DEPLOY, OVERLAYS, find, find_kubectl, render, tell, walk
+from tests.conftest import ROOT, find_kubectl
+from tests.deploy.manifests import DEPLOY, OVERLAYS, find, render, tell, walk
 
 SCHEMAS = ROOT / "tests" / "deploy" / "schemas"
 KUBERNETES = ("1.31", "1.35")  # of OpenShift 4.18 and of a new cluster

@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -46,6 +45,7 @@ from fraud_demo.discovery import (
     search_resource,
     search_service,
 )
+from tests.conftest import find_kubectl
 
 GOOD = json.dumps({"experiments": [{"experiment_id": "0", "name": "Default"}]})
 HOST_REFUSAL = "Invalid Host header - possible DNS rebinding attack detected"
@@ -901,7 +901,6 @@ def test_a_command_that_hangs_does_not_hold_up_the_local_stack(tmp_path, configu
     assert kinds(route)[RESOURCE] == kinds(route)[SERVICE] == "cluster_silent"
 
 
-KUBECTL = shutil.which("kubectl")
 
 
 @contextlib.contextmanager
@@ -982,11 +981,7 @@ SERVICE_OBJECT = "/api/v1/namespaces/mlflow/services/mlflow-server"
 def reader(request, tmp_path, monkeypatch):
     """Who reads from the cluster: the Kubernetes client, or the real kubectl where there is no client."""
     if request.param == "kubectl":
-        if not KUBECTL:
-            reason = "kubectl not found: .ci/packages installs the Debian package"
-            assert not os.environ.get("CI"), reason
-            pytest.skip(reason)
-        (tmp_path / "bin" / "kubectl").symlink_to(KUBECTL)
+        (tmp_path / "bin" / "kubectl").symlink_to(find_kubectl())
         monkeypatch.setitem(sys.modules, "kubernetes", None)
     return request.param
 
