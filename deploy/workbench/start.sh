@@ -14,7 +14,8 @@ fi
 # The library is read from the volume, beside the lessons: what a learner exports takes effect.
 export PYTHONPATH="$project"
 
+cd "$HOME"
 set -f # the arguments hold JSON, and nothing in them names files
+# JupyterLab refuses an argument that comes twice: what is ours stands in jupyter_server_config.json.
 # shellcheck disable=SC2086 # split at blanks and line ends, as the images of OpenShift AI do
-exec jupyter lab --ServerApp.ip=0.0.0.0 --ServerApp.port=8888 --ServerApp.open_browser=False \
-  --ServerApp.root_dir="$HOME" --LabApp.default_url=/lab/tree/fraud-demo/README.md ${NOTEBOOK_ARGS:-}
+exec jupyter lab ${NOTEBOOK_ARGS:-}
