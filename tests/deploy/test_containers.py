@@ -161,32 +161,50 @@ def wait_for_answer(url: str, process: subprocess.Popen, log: Path) -> dict:
 
 
 def test_workbench_starts_with_the_lessons_on_the_volume(workbench, tmp_path):
-    """The second start keeps what was changed, and so does one after a start that broke off."""
     home, log = workbench.scratch, tmp_path / "log"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url, lesson = f"http://127.0.0.1:{port}{PREFIX}/api", home / "fraud-demo" / "nbs" / "00_core.ipynb"
-    for turn in (1, 2):
-        process = start(workbench, home, log, port)
-        try:
-            assert wait_for_answer(url, process, log)["version"]
-            names = {
-                item["name"]
-                for item in requests.get(f"{url}/contents/fraud-demo/nbs", timeout=20).json()["content"]
-            }
-            assert {"00_core.ipynb", "04_training.ipynb", "07_app.ipynb"} <= names
-            kernels = requests.get(f"{url}/kernelspecs", timeout=20).json()["kernelspecs"]
-            assert kernels["python3"]["spec"]["argv"][0] in ("python", str(workbench.venv / "bin" / "python"))
-        finally:
-            process.terminate()
-            process.wait(20)
-        if turn == 1:
-            assert lesson.read_bytes() == (ROOT / "nbs" / "00_core.ipynb").read_bytes()
-            lesson.write_text("mine")
-            (home / "fraud-demo.part").mkdir()  # what a start leaves that broke off
-    assert lesson.read_text() == "mine"
+    url, lesson = f"http://127.0.0.1:{port}{PREFIX}/api", "nbs/00_core.ipynb"
+    process = start(workbench, home, log, port)
+    try:
+        assert wait_for_answer(url, process, log)["version"]
+        names = {
+            item["name"]
+            for item in requests.get(f"{url}/contents/fraud-demo/nbs", timeout=20).json()["content"]
+        }
+        assert {"00_core.ipynb", "04_training.ipynb", "07_app.ipynb"} <= names
+        kernels = requests.get(f"{url}/kernelspecs", timeout=20).json()["kernelspecs"]
+        assert kernels["python3"]["spec"]["argv"][0] in ("python", str(workbench.venv / "bin" / "python"))
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert (home / "fraud-demo" / lesson).read_bytes() == (ROOT / lesson).read_bytes()
     assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def test_start_keeps_what_is_on_the_volume(tmp_path):
+    """The second start keeps what was changed, and one after a start that broke off makes the copy whole."""
+    source, home, programs = (tmp_path / name for name in ("source", "home", "bin"))
+    for folder in (source / "nbs", home / "fraud-demo.part", programs):
+        folder.mkdir(parents=True)
+    (source / "nbs" / "lesson.ipynb").write_text("theirs")
+    (home / "fraud-demo.part" / "half").write_text("of a start that broke off")
+    (programs / "jupyter").write_text('#!/usr/bin/env bash\npwd\necho "$PYTHONPATH"\nprintf "%s\\n" "$@"\n')
+    (programs / "jupyter").chmod(0o755)
+    environ = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(home), "WORKBENCH_SOURCE": str(source)}
+    lesson = home / "fraud-demo" / "nbs" / "lesson.ipynb"
+    for expected in ("theirs", "mine"):
+        command = [ROOT / "deploy" / "workbench" / "start.sh"]
+        done = subprocess.run(command, env={**environ, "NOTEBOOK_ARGS": NOTEBOOK_ARGS}, capture_output=True, text=True, check=True, timeout=20)  # fmt: skip
+        assert done.stdout.splitlines() == [
+            str(home),
+            str(home / "fraud-demo"),
+            "lab",
+            *NOTEBOOK_ARGS.split(),
+        ]
+        assert lesson.read_text() == expected and [path.name for path in home.iterdir()] == ["fraud-demo"]
+        lesson.write_text("mine")
 
 
 def test_the_library_is_read_from_the_volume(workbench):
