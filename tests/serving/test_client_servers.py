@@ -8,10 +8,12 @@ be installed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -48,7 +50,9 @@ class Served:
             if hold is None:
                 publish(folder, self.version, onnx_path.read_bytes())
         elif kind == "Triton":
-            command = command_script("triton_onnx", "triton", Model(onnx_path), port, grpc_port)
+            command = command_script(
+                "triton_onnx", "triton", SimpleNamespace(onnx_path=onnx_path), port, grpc_port
+            )
         else:
             command = [
                 sys.executable,
@@ -97,13 +101,6 @@ class Served:
         finally:
             for process in processes:
                 process.resume()
-
-
-class Model:
-    """What the command of Triton wants to know."""
-
-    def __init__(self, onnx_path: Path):
-        self.onnx_path = onnx_path
 
 
 def need_triton() -> None:
@@ -294,6 +291,59 @@ def test_a_server_that_is_not_ready_yet(kind, onnx_path, rows, tmp_path):
             publish(tmp_path, server.version, onnx_path.read_bytes())
         wait_until(server.is_ready)
         assert len(EndpointScorer(server.url).score(rows[:60])) == 60
+    finally:
+        server.kill()
+
+
+ROW = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32", "data": [1, 2, 3, 0, 1, 0, 1]}
+BODIES = {  # what is sent to the double, and what OpenVINO Model Server's documentation and source say to it
+    "no JSON": (b"{", 412, "The file is not valid json"),
+    "NaN": (json.dumps({"inputs": [ROW | {"data": [float("nan")] * 7}]}), 412, "The file is not valid json"),
+    "a list": (b"[]", 400, "Request body should be JSON object"),
+    "no inputs": (b"{}", 400, "Invalid JSON structure, missing inputs"),
+    "text in the data": (json.dumps({"inputs": [ROW | {"data": ["1"] * 7}]}), 400, "Could not parse input content. "),
+    "two inputs": (json.dumps({"inputs": [ROW, ROW]}), 400, "Invalid number of inputs - Expected: 1; Actual: 2"),
+    "another name": (json.dumps({"inputs": [ROW | {"name": "x"}]}), 400, "Missing input with specific name - "),
+    "another type": (json.dumps({"inputs": [ROW | {"datatype": "FP64"}]}), 400, "Invalid input precision - Expected: FP32; Actual: FP64"),
+    "another width": (json.dumps({"inputs": [ROW | {"shape": [1, 5]}]}), 400, "Invalid input shape - Expected: (-1,7); Actual: (1,5)"),
+    "no row": (json.dumps({"inputs": [ROW | {"shape": [0, 7], "data": []}]}), 400, "Invalid input shape - "),
+    "too few values": (json.dumps({"inputs": [ROW | {"data": [1]}]}), 400, "Invalid number of values in tensor proto container - Expected: 7 values; Actual: 1 values"),
+}  # fmt: skip
+
+
+def test_words_of_the_double(tmp_path, onnx_path, rows, expected):
+    """It must say what the real server says, or the suite proves nothing about the cluster."""
+    server = Served("OpenVINO Model Server", onnx_path, tmp_path)
+    url = f"{server.url}/v2/models/{NAME}"
+    try:
+        wait_until(server.is_ready)
+        for case, (body, status, words) in BODIES.items():
+            answer = requests.post(f"{url}/infer", data=body, timeout=5)
+            assert answer.status_code == status and answer.json()["error"].startswith(words), case
+        for path, status in (
+            ("/v2/models", 400),
+            (f"{url[len(server.url) :]}/versions/x", 400),
+            ("/v2/repository/index", 400),
+        ):
+            assert requests.get(server.url + path, timeout=5).json() == {"error": "Invalid request URL"}
+            assert requests.get(server.url + path, timeout=5).status_code == status
+        assert requests.post(url, data=b"", timeout=5).status_code == 406
+        assert requests.get(f"{server.url}/v2", timeout=5).json()["name"] == "OpenVINO Model Server"
+        nested = ROW | {"data": [[[value] for value in ROW["data"]]]}
+        for more in ({}, {"id": "mine"}):
+            flat, deep = (
+                requests.post(f"{url}/infer", json={"inputs": [item], **more}, timeout=5).json()
+                for item in (ROW, nested)
+            )
+            assert flat == deep and flat.get("id") == more.get("id") and flat["model_version"] == "3"
+        asked = [
+            {"name": output.name, "parameters": {"binary_data": True}}
+            for output in EndpointScorer(server.url).metadata.outputs
+        ]
+        answer = requests.post(f"{url}/infer", json={"inputs": [ROW], "outputs": asked}, timeout=5)
+        assert (
+            len(answer.content) - int(answer.headers["Inference-Header-Content-Length"]) == 4
+        )  # the last one alone
     finally:
         server.kill()
 
