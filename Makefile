@@ -1,8 +1,10 @@
-# make workshop | test | lab | down | prepare | lock | bench | clean
+# make workshop | workbench | test | lab | down | prepare | lock | bundle | bench | clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help workshop test lab up down prepare lock bench clean
+.PHONY: help workshop workbench test lab up down prepare lock bundle bench clean
+# What a notebook image may set for its own packages would reach into .venv.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -16,6 +18,10 @@ workshop: .venv/workshop.stamp  ## set up, start the stack, run lessons 00 to 07
 	$(BIN)/fraud-demo up
 	$(BIN)/fraud-demo lessons run --changed
 	$(BIN)/fraud-demo status
+
+workbench: up  ## in a notebook image: set up, register the kernel fraud-demo, check
+	$(BIN)/python -m ipykernel install --user --name fraud-demo --display-name fraud-demo --env PYTHONPATH ""
+	$(BIN)/fraud-demo doctor
 
 test: .venv/test.stamp  ## set up and run all tests
 	$(BIN)/ruff check .
@@ -48,6 +54,9 @@ lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 	$$compile requirements-bootstrap.in -c requirements.lock -o requirements-bootstrap.lock; \
 	$$compile setup.py --extra app -c requirements.lock -o deploy/app/requirements.lock
 
+bundle: .venv/bootstrap.stamp  ## collect in bundle/ what a cluster without internet needs
+	$(BIN)/python deploy/workbench/bundle.py bundle
+
 bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/room.py
@@ -56,8 +65,8 @@ bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python -m benchmarks.app
 
-clean: down  ## remove the environment and everything the stack stored
-	rm -rf .venv .workshop
+clean: down  ## remove the environment, the bundle and everything the stack stored
+	rm -rf .venv .workshop bundle
 
 .venv/bootstrap.stamp: requirements-bootstrap.lock
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11, 3.12 or 3.13 is needed and was not found."; exit 2; fi

@@ -528,6 +528,8 @@ def check_response(
         why, fix = TOKEN_WRONG if has_token else TOKEN_MISSING
     else:
         known = {412: 400, 415: 400, 422: 400}.get(status, status)  # other servers' words for a bad request
+        if status == 404 and b"not loaded yet" in response.content[:2000]:  # OpenVINO Model Server's words
+            known = 503
         why, fix = STATUSES.get(known, STATUSES[500 if status >= 500 else 400])
     raise ServiceError(what, why.format(reason=read_reason(response)).strip(), fix)
 

@@ -6,16 +6,11 @@ import csv
 import json
 import os
 import pwd
-import re
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,149 +18,24 @@ import pytest
 import requests
 
 from fraud_demo.core import FEATURE_NAMES
-from tests.conftest import BIN, ROOT
+from tests.conftest import ROOT
+from tests.deploy.images import USER, as_stranger, build_image, read_recipe, run_uv
 from tests.unit.v2_double import FRAUDULENT, V2Double, make_rows, run_model
 
-USER = 1_000_650_000 + os.getpid() % 10_000  # as OpenShift chooses one: large, and in no list of users
 LARGEST_MB = 700
 NOT_THERE = {"tensorflow", "tensorflow-cpu", "keras", "mlflow", "mlflow-skinny", "torch", "scikit-learn", "onnx",
              "jupyterlab", "jupyter-server", "notebook", "ipykernel", "ipywidgets", "ipython", "nbdev", "fastcore",
              "papermill", "kubernetes", "boto3", "pytest"}  # fmt: skip
 
 
-@dataclass
-class Recipe:
-    """What the Containerfile says."""
-
-    env: dict[str, str] = field(default_factory=dict)  # of the running container
-    command: list[str] = field(default_factory=list)  # what it runs
-    copies: list[tuple[list[str], str]] = field(
-        default_factory=list
-    )  # files of the project, and where they go
-    runs: list[str] = field(default_factory=list)  # commands of the build
-    user: str = ""
-    port: str = ""
-
-
-def read_recipe() -> Recipe:
-    """Read the Containerfile; an instruction that this test does not know is an error."""
-    text = (ROOT / "deploy" / "app" / "Containerfile").read_text(encoding="utf-8")
-    text = re.sub(r"^\s*#.*\n", "", text, flags=re.M).replace("\\\n", " ")
-    recipe = Recipe()
-    for line in filter(None, map(str.strip, text.splitlines())):
-        word, rest = line.split(None, 1)
-        if word == "ENV":
-            recipe.env |= dict(pair.split("=", 1) for pair in shlex.split(rest))
-        elif word == "CMD":
-            recipe.command = json.loads(rest)
-        elif word == "COPY":
-            *sources, target = [part for part in rest.split() if not part.startswith("--")]
-            recipe.copies.append((sources, target))
-        elif word == "RUN":
-            recipe.runs.append(rest)
-        elif word == "USER":
-            recipe.user = rest
-        elif word == "EXPOSE":
-            recipe.port = rest
-        else:
-            assert word in ("ARG", "FROM"), line
-    return recipe
-
-
-RECIPE = read_recipe()
-
-
-def as_stranger() -> dict:
-    """Return what makes `subprocess` run as that user of group 0; only root can do it."""
-    return {"user": USER, "group": 0, "extra_groups": []} if os.getuid() == 0 else {}
-
-
-def find_python() -> str:
-    """Find a Python that the stranger may run: root's own may be in a folder that only root enters."""
-    names = [sys._base_executable, *(shutil.which(f"python3.{minor}", path="/usr/bin:/usr/local/bin") for minor in (12, 13, 11))]  # fmt: skip
-    code = "import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
-    for name in filter(None, names):
-        try:
-            if (
-                subprocess.run(
-                    [name, "-c", code], **as_stranger(), capture_output=True, timeout=30
-                ).returncode
-                == 0
-            ):
-                return name
-        except OSError:
-            continue
-    raise AssertionError("no Python from 3.11 to 3.13 that another user may run")
-
-
-def run_uv(*arguments: str | Path) -> str:
-    """Run uv and return what it printed."""
-    done = subprocess.run([BIN / "uv", *map(str, arguments)], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@dataclass
-class Image:
-    """What the build leaves, and a folder that stands for the container's /tmp."""
-
-    venv: Path
-    scratch: Path
-    cwd: Path
-
-    def environ(self, **more: str) -> dict[str, str]:
-        """Return the variables of the container: those of the Containerfile, and nothing of this process."""
-        env = {name: value.replace("/tmp", str(self.scratch)) for name, value in RECIPE.env.items()}
-        return {"PATH": f"{self.venv}/bin:/usr/bin:/bin", **env, **more}
-
-    def run(self, code: str, **more: str) -> str:
-        """Run Python code in the container."""
-        done = subprocess.run(
-            [self.venv / "bin" / "python", "-c", code], env=self.environ(**more), cwd=self.cwd, **as_stranger(),
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+RECIPE = read_recipe("app")
 
 
 @pytest.fixture(scope="module")
 def image():
-    """Do what the Containerfile does: the two locks with their hashes, then the package alone."""
-    with tempfile.TemporaryDirectory(prefix="app-image-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        built = Image(folder / "venv", folder / "scratch", folder / "cwd")
-        for path in (built.scratch, built.cwd):
-            path.mkdir(mode=0o755)
-        if os.getuid() == 0:
-            os.chown(built.scratch, USER, 0)
-        for sources, target in RECIPE.copies:
-            place = folder / "build" / target
-            for source in sources:
-                if (ROOT / source).is_dir():
-                    shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    place.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(ROOT / source, place)
-        locks = [
-            folder / "build" / lock for run in RECIPE.runs for lock in re.findall(r"-r (\S+\.lock)", run)
-        ]
-        assert len(locks) == 2 and all("--require-hashes" in run for run in RECIPE.runs if ".lock" in run)
-        run_uv("venv", "--quiet", "--python", find_python(), built.venv)
-        python = ("--python", built.venv / "bin" / "python")
-        run_uv(
-            "pip",
-            "sync",
-            "--quiet",
-            *python,
-            "--require-hashes",
-            "--compile-bytecode",
-            "--link-mode=copy",
-            *locks,
-        )
-        flags = ("--no-deps", "--no-build-isolation", "--compile-bytecode")
-        run_uv("pip", "install", "--quiet", *python, *flags, folder / "build" / "package")
-        shutil.rmtree(folder / "build")
+    """The image of the app; its build leaves nothing but the environment."""
+    with build_image(RECIPE, "package", "--compile-bytecode", "--link-mode=copy") as built:
+        shutil.rmtree(built.venv.parent / "build")
         yield built
 
 

@@ -12,8 +12,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from fraud_demo.core import FEATURE_NAMES
-from fraud_demo.workshop.cli import make_cli
+from fraud_demo.core import FEATURE_NAMES, find_project
+from fraud_demo.workshop.cli import check_kernel, make_cli
 from tests.conftest import BIN
 
 from .v2_double import V2Double
@@ -58,6 +58,23 @@ def test_status_without_a_stack_is_1_and_json(tmp_path):
 def test_doctor_names_the_command_that_mends(tmp_path):
     done = run("doctor", FRAUD_DEMO_HOME=str(tmp_path))
     assert done.returncode == 1 and "run `fraud-demo up`" in done.stdout
+
+
+def test_doctor_looks_for_the_kernel_in_a_workbench_only(tmp_path):
+    python = str(find_project() / ".venv" / "bin" / "python")
+    workbench = {"NB_PREFIX": "/notebook/credit-card-fraud/fraud-workbench", "HOME": str(tmp_path)}
+    assert check_kernel({"HOME": str(tmp_path)}, python) == []
+    assert check_kernel(workbench, "/opt/app-root/bin/python") == [("kernel", "python3", "ok")]
+    missing = ("kernel", "not registered", "run `make workbench`")
+    assert check_kernel(workbench, python) == [missing]
+    for folder in (tmp_path / ".local/share/jupyter", tmp_path / "data"):
+        spec = folder / "kernels" / "fraud-demo" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(json.dumps({"argv": ["/opt/app-root/bin/python", "-m", "ipykernel_launcher"]}))
+        place = workbench if folder.name == "jupyter" else {**workbench, "JUPYTER_DATA_DIR": str(folder)}
+        assert check_kernel(place, python)[0][1:] == ("another Python: /opt/app-root/bin/python", missing[2])
+        spec.write_text(json.dumps({"argv": [python + "3", "-m", "ipykernel_launcher"]}))
+        assert check_kernel(place, python) == [("kernel", "fraud-demo", "ok")]
 
 
 def test_score_without_a_champion_names_what_is_missing(tmp_path):

@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 
 from fraud_demo.core import FEATURE_NAMES, InputError
 from fraud_demo.data import LabeledRows, generate_transactions, split_transactions
 from fraud_demo.training import (
     GRAPH_OUTPUTS,
+    PARITY_LIMIT,
     Parity,
     TrainingConfig,
     build_network,
@@ -95,6 +97,34 @@ def test_decision_in_the_file_equals_probability_against_threshold(trained, spli
             outputs["is_fraud"], outputs["fraud_probability"] >= np.float32(trained.threshold)
         )
         assert set(outputs["threshold"]) == {np.float32(trained.threshold)}
+
+
+@pytest.fixture(scope="module")
+def many_rows():
+    """A hundred thousand transactions that no model was trained on."""
+    return generate_transactions(100_000, seed=8)[list(FEATURE_NAMES)].to_numpy(np.float32)
+
+
+def test_openvino_agrees_with_onnx_runtime_and_changes_no_decision(trained, many_rows):
+    """The hint for 32-bit floats is what makes the cluster's engine agree with the laptop's."""
+    ours, theirs = run_onnx(trained.onnx_path, many_rows), run_openvino(trained.onnx_path, many_rows)
+    assert list(theirs) == list(ours) == list(GRAPH_OUTPUTS)
+    difference = np.abs(theirs["fraud_probability"] - ours["fraud_probability"]).max()
+    assert difference <= PARITY_LIMIT
+    assert np.array_equal(theirs["is_fraud"], ours["is_fraud"]) and 0 < ours["is_fraud"].sum() < len(
+        many_rows
+    )
+    assert np.array_equal(theirs["threshold"], ours["threshold"])
+
+
+def test_openvino_without_the_hint_depends_on_the_cpu(trained, many_rows):
+    """A CPU with 16-bit instructions gives other probabilities; any other CPU gives the same."""
+    model = openvino.Core().compile_model(str(trained.onnx_path), "CPU")
+    chosen = model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    probability = model(many_rows)[model.output("fraud_probability")].ravel()
+    difference = np.abs(probability - run_onnx(trained.onnx_path, many_rows)["fraud_probability"]).max()
+    assert chosen in ("f32", "bf16", "f16")
+    assert (difference <= PARITY_LIMIT) == (chosen == "f32")
 
 
 def test_decision_holds_at_thresholds_equal_to_scores(trained, split, tmp_path):
