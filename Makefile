@@ -38,8 +38,8 @@ down:  ## stop the local stack
 	@if [ -x $(BIN)/fraud-demo ]; then $(BIN)/fraud-demo down; else echo "Nothing was started from here."; fi
 
 prepare: .venv/test.stamp  ## after editing a notebook: format, export, clean, README, fast tests
-	$(BIN)/ruff format nbs tests benchmarks
-	$(BIN)/ruff check nbs tests benchmarks
+	$(BIN)/ruff format nbs tests benchmarks deploy
+	$(BIN)/ruff check nbs tests benchmarks deploy
 	$(BIN)/jupyter nbconvert --log-level=ERROR --clear-output --inplace $$(find nbs -name '*.ipynb' -not -path '*/.*')
 	$(BIN)/nbdev_clean
 	$(BIN)/nbdev_export
@@ -52,7 +52,10 @@ lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 	$$compile setup.py --extra workshop -o requirements.lock; \
 	$$compile setup.py --extra dev -c requirements.lock -o requirements-test.lock; \
 	$$compile requirements-bootstrap.in -c requirements.lock -o requirements-bootstrap.lock; \
-	$$compile setup.py --extra app -c requirements.lock -o deploy/app/requirements.lock
+	$$compile setup.py --extra app -c requirements.lock -o deploy/app/requirements.lock; \
+	$$compile deploy/mlflow/requirements.in -c requirements-test.lock -o deploy/mlflow/requirements.lock; \
+	engine=$$(mktemp); grep -o '^onnxruntime==[0-9.]*' requirements.lock > $$engine; \
+	for name in mlserver triton; do $$compile benchmarks/servers/$$name.in -c $$engine -o benchmarks/servers/$$name.lock; done
 
 bundle: .venv/bootstrap.stamp  ## collect in bundle/ what a cluster without internet needs
 	$(BIN)/python deploy/workbench/bundle.py bundle

@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -296,10 +295,10 @@ class Server:
     environment: str | None = None  # None: this one
 
 
-ENVIRONMENTS = {  # name to the Python versions that it works with, and packages; onnxruntime is added
-    "mlserver": (">=3.10,<3.13", ["mlserver==1.7.1"]),
+ENVIRONMENTS = {  # name to the Python versions that it works with; the packages are in `benchmarks/servers`
+    "mlserver": ">=3.11,<3.13",
     # Triton brings an interpreter that lacks what the standard library uses from 3.11.7 on
-    "triton": (">=3.10,<3.11.7", ["nvidia-pytriton==0.7.0", "numpy<2"]),
+    "triton": ">=3.11,<3.11.7",
 }
 
 
@@ -350,9 +349,8 @@ def find_python(environment: str) -> Path:
 
 def make_environment(name: str) -> None:
     """Make an environment where it is not there yet; ServiceError with the installer's words when it cannot be."""
-    versions, packages = ENVIRONMENTS[name]
-    packages = [*packages, f"onnxruntime=={version('onnxruntime')}"]  # the engine is the same everywhere
-    folder, stamp = OUT / "envs" / name, "\n".join([versions, *packages])
+    versions, lock = ENVIRONMENTS[name], ROOT / "benchmarks" / "servers" / f"{name}.lock"
+    folder, stamp = OUT / "envs" / name, f"{versions}\n{lock.read_text()}"
     mark = folder / "made_of.txt"
     if mark.is_file() and mark.read_text() == stamp:
         return
@@ -360,7 +358,16 @@ def make_environment(name: str) -> None:
     uv = Path(sys.executable).with_name("uv")
     steps = (
         ["venv", "--quiet", "--clear", "--python", versions, folder],
-        ["pip", "install", "--quiet", "--compile-bytecode", "--python", find_python(name), *packages],
+        [
+            "pip",
+            "sync",
+            "--quiet",
+            "--require-hashes",
+            "--compile-bytecode",
+            "--python",
+            find_python(name),
+            lock,
+        ],
     )
     for step in steps:
         done = subprocess.run([uv, *step], capture_output=True, text=True, check=False)

@@ -10,16 +10,18 @@ __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESUL
            'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
            'count_rows', 'render_upload', 'render_message', 'show_value', 'read_entry', 'Panel', 'make_field',
            'make_widgets', 'build_panel', 'make_components', 'fill_in_browser', 'add_endpoint', 'add_form',
-           'add_upload', 'build_app', 'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme', 'start_app',
-           'finish_predictions', 'main', 'read_port', 'read_root_path']
+           'add_upload', 'make_inbox', 'build_app', 'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme',
+           'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
 
 # %% ../nbs/07_app.ipynb #371c4185
 import asyncio
+import atexit
 import csv
 import gc
 import json
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -751,12 +753,21 @@ CSS = """
 """
 
 
+def make_inbox() -> str:  # path; only this user may look into it, and it goes when the process ends
+    "Make a folder for uploaded files: Gradio's own is one for all users of a machine."
+    folder = tempfile.mkdtemp(prefix="fraud-demo-app-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def build_app(
     scorer: Scorer,  # who decides
     form: FormSpec = FORM,  # what to ask for
 ) -> Any:  # gradio.Blocks; launch() starts it
     "Build the form as a web app."
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    if not os.environ.get("GRADIO_TEMP_DIR"):
+        os.environ["GRADIO_TEMP_DIR"] = make_inbox()
     gr = import_extra("gradio", "app")
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, KEPT_FILES_S)) as app:

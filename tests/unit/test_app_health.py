@@ -340,3 +340,21 @@ def test_page_that_waits_is_answered_though_many_programs_came_meanwhile(double)
         assert ">Fraud<" in answer.result().json()["data"][2]
     assert not app._queue.stopped
     app.close(verbose=False)
+
+
+def test_uploads_are_for_this_user_alone_and_go_with_the_process():
+    code = """
+        import os, stat
+        from fraud_demo.app import build_app
+        from fraud_demo.serving import EndpointScorer
+        for _ in range(2):
+            build_app(EndpointScorer("http://127.0.0.1:9"))
+        folder = os.environ["GRADIO_TEMP_DIR"]
+        print(folder, oct(stat.S_IMODE(os.stat(folder).st_mode)))
+    """
+    environ = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environ, capture_output=True, text=True, timeout=60
+    )
+    folder, mode = done.stdout.split()
+    assert mode == "0o700" and not os.path.exists(folder)

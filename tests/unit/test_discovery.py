@@ -901,8 +901,6 @@ def test_a_command_that_hangs_does_not_hold_up_the_local_stack(tmp_path, configu
     assert kinds(route)[RESOURCE] == kinds(route)[SERVICE] == "cluster_silent"
 
 
-
-
 @contextlib.contextmanager
 def serve_cluster(tmp_path, monkeypatch):
     """A small stand-in for the API of a cluster, and a configuration that names it; gives what it holds."""
