@@ -21,6 +21,7 @@ WHY_FALSE = {  # why something that is found is no secret
     "planted by a test that searches for it": ("planted-password", "planted-s3-secret"),
     "of an object store that a test starts": ("test-secret",),
     "a setting of a test": ("marked-secret", "hidden-key", "key of another cloud"),
+    "the name of a kind of object": ("Secret",),
     "part of an address in a test, and nobody listens there": ("s3cret", "pw"),
 }
 FALSE = {value for values in WHY_FALSE.values() for value in values}
