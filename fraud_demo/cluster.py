@@ -11,10 +11,10 @@ __all__ = ['KINDS', 'REFUSALS', 'VERBS', 'ADVICE', 'MANAGER', 'APPLY', 'MERGE', 
            'connect_store', 'make_external_secret', 'write_yaml', 'read_notes', 'read_path', 'read_service',
            'make_patch', 'move_service', 'find_folder', 'check_folders', 'list_places', 'probe_model', 'probe_places',
            'InferenceRoute', 'read_token', 'read_places', 'find_endpoint', 'Move', 'wait_for_service', 'read_trouble',
-           'read_conditions', 'read_pod', 'read_events', 'explain_wait', 'point_service', 'finish_move',
-           'rollback_service', 'Check', 'Checkup', 'guard', 'list_rights', 'check_right', 'check_kinds', 'check_object',
-           'read_claim', 'read_connection', 'read_readiness', 'read_deployment', 'check_endpoint', 'check_login',
-           'check_cluster']
+           'read_conditions', 'read_pod', 'read_events', 'explain_wait', 'point_service', 'find_path', 'finish_move',
+           'read_previous', 'rollback_service', 'print_move', 'Check', 'Checkup', 'guard', 'list_rights', 'check_right',
+           'check_kinds', 'check_object', 'read_claim', 'read_connection', 'read_readiness', 'read_deployment',
+           'check_endpoint', 'check_login', 'check_cluster']
 
 # %% ../nbs/10_cluster.ipynb #ebbe8250
 import base64
@@ -486,7 +486,13 @@ def apply_secret(
     thing, different = f"Secret {place['name']}", compare_secret(found, wanted)
     if found is not None and not different:
         return Change(thing, "unchanged")
-    cluster.write(wanted, APPLY, is_dry_run)
+    try:
+        cluster.write(wanted, APPLY, is_dry_run)
+    except ClusterError as error:
+        if error.status != 404:
+            raise
+        what = f"There is no project {place['namespace']}."
+        raise MissingStepError(what, "Nobody made it.", f"Run {APPLY_MANIFESTS}.") from None
     return Change(thing, "created") if found is None else Change(thing, "updated", different)
 
 # %% ../nbs/10_cluster.ipynb #7612dd45
@@ -529,12 +535,11 @@ def connect_store(
     store = read_bucket(cluster, project, endpoint=endpoint)
     wanted = [make_connection(project, store)]
     wanted += [make_storage_config(project, store)] if has_storage_config else []
-    if cluster.read("Namespace", "", project.namespace) is None:
-        raise MissingStepError(
-            f"There is no project {project.namespace}.", "Nobody made it.", f"Run {APPLY_MANIFESTS}."
-        )
-    changes = tuple(apply_secret(cluster, secret, is_dry_run) for secret in wanted)
-    return Connection(project, store, changes, is_dry_run)
+    tried = [
+        apply_secret(cluster, secret, is_dry_run=True) for secret in wanted
+    ]  # all are good, or none is written
+    changes = tried if is_dry_run else [apply_secret(cluster, secret) for secret in wanted]
+    return Connection(project, store, tuple(changes), is_dry_run)
 
 # %% ../nbs/10_cluster.ipynb #8ecdb114
 def make_external_secret(
@@ -782,7 +787,7 @@ def probe_places(
 ) -> list[Candidate]:  # in the same order
     "Ask several addresses at the same time."
     ask = partial(probe_model, model=project.model, token=token, ca_bundle=ca_bundle, timeout_s=timeout_s)
-    results = run_together([partial(ask, *place) for place in places], 3 * timeout_s + 1)
+    results = run_together([partial(ask, *place) for place in places], timeout_s + 1)
     late = {"kind": "failed", "outcome": "It gave no answer in time.", "fix": "Ask from inside the cluster."}
     return [
         result or replace(Candidate(*place), **late) for result, place in zip(results, places, strict=True)
@@ -894,7 +899,7 @@ class Move:
             return f"A dry run: {name} would serve from {self.path} ({self.checked})."
         if self.url is None:
             return f"The InferenceService names {self.path} ({moved}; {self.checked}). Nobody waited for it."
-        return f"{name} answers at {self.url} after {self.seconds:.0f} s ({moved}; {self.checked})."
+        return f"{name} answers at {self.url} after {self.seconds:.1f} s ({moved}; {self.checked})."
 
     __repr__ = __str__
 
@@ -1022,13 +1027,23 @@ def point_service(
 ) -> Move:  # ServiceError when the version does not answer in time
     "Point the model server at a version, and wait until the endpoint answers with it."
     project, settings = project or Project(), settings or load_settings()
+    service = read_service(cluster, project)
+    path, checked = find_path(cluster, project, version, settings)
+    return finish_move(cluster, project, settings, service, path, checked, timeout_s, is_dry_run)
+
+
+def find_path(
+    cluster: Cluster,  # where the connection is
+    project: Project,  # names
+    version: str,  # version number, or a folder of the bucket
+    settings: Settings,  # may have an object store
+) -> tuple[str, str]:  # folder in the bucket, and what was checked; InputError for what is no version
+    "Turn what a person names into a folder."
     if not re.fullmatch(r"\d+|models/[\w./-]+", version) or ".." in version:
         raise InputError(f"{version!r:.60} is no version.", "A version is a number.", "Give for example 3.")
-    service = read_service(cluster, project)
-    path, checked = version, "not checked: a folder was named"
-    if version.isdigit():
-        path, checked = find_folder(cluster, project, version, settings)
-    return finish_move(cluster, project, settings, service, path, checked, timeout_s, is_dry_run)
+    if not version.isdigit():
+        return version.rstrip("/"), "not checked: a folder was named"
+    return find_folder(cluster, project, version, settings)
 
 
 def finish_move(
@@ -1053,6 +1068,20 @@ def finish_move(
     return replace(move, url=url, seconds=time.monotonic() - start)
 
 
+def read_previous(
+    service: dict,  # the InferenceService
+) -> str:  # folder that served before the last move; MissingStepError when nothing was moved
+    "Read where a rollback goes."
+    path = read_notes(service).get(PREVIOUS)
+    if not path:
+        raise MissingStepError(
+            "There is no version to go back to.",
+            f"The InferenceService {service['metadata']['name']} was never moved by `fraud-demo cluster serve`.",
+            "Name a version: `fraud-demo cluster serve --version N`.",
+        )
+    return path
+
+
 def rollback_service(
     cluster: Cluster,  # where to read and write
     project: Project | None = None,  # None: the workbook's names
@@ -1063,14 +1092,20 @@ def rollback_service(
     "Point the model server at the folder that it served before the last move."
     project, settings = project or Project(), settings or load_settings()
     service = read_service(cluster, project)
-    path = read_notes(service).get(PREVIOUS)
-    if not path:
-        raise MissingStepError(
-            "There is no version to go back to.",
-            f"The InferenceService {project.model} was never moved by `fraud-demo cluster serve`.",
-            "Name a version: `fraud-demo cluster serve --version N`.",
-        )
+    path = read_previous(service)
     return finish_move(cluster, project, settings, service, path, "it served before", timeout_s, is_dry_run)
+
+# %% ../nbs/10_cluster.ipynb #9a7e0f0e
+def print_move(
+    cluster: Cluster,  # where to read
+    version: str | None,  # version number, or a folder of the bucket; None: what served before
+    project: Project,  # names
+    settings: Settings,  # object store to look into
+) -> str:  # YAML of the change; nothing is written
+    "Write the change that would move the pointer."
+    service = read_service(cluster, project)
+    path = read_previous(service) if version is None else find_path(cluster, project, version, settings)[0]
+    return write_yaml(make_patch(service, path))
 
 # %% ../nbs/10_cluster.ipynb #94a933a2
 @dataclass(frozen=True)

@@ -432,6 +432,7 @@ def has_cluster() -> bool:
 def read_login() -> Any:  # configuration of the Kubernetes client; None when it can read none
     "Read where the cluster is and who you are: from your own configuration, else from the pod's."
     from kubernetes import client, config
+    from yaml import YAMLError
 
     settings = client.Configuration()
     settings.retries = False
@@ -441,7 +442,7 @@ def read_login() -> Any:  # configuration of the Kubernetes client; None when it
             config.load_kube_config(files, client_configuration=settings)
         else:
             config.load_incluster_config(client_configuration=settings)
-    except (config.ConfigException, OSError, ValueError):
+    except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError):
         return None
     return settings
 
