@@ -528,8 +528,9 @@ def cluster_serve(
 
     Example: fraud-demo cluster serve --version 3
     """
-    from fraud_demo.cluster import open_cluster, point_service, print_move
+    from fraud_demo.cluster import open_cluster
     from fraud_demo.registry import load_champion
+    from fraud_demo.rollout import point_service, print_move
 
     cluster, project, settings = open_cluster(), make_project(namespace), load_settings()
     version = version or load_champion(settings).version
@@ -549,7 +550,8 @@ def cluster_rollback(
 
     Example: fraud-demo cluster rollback
     """
-    from fraud_demo.cluster import open_cluster, print_move, rollback_service
+    from fraud_demo.cluster import open_cluster
+    from fraud_demo.rollout import print_move, rollback_service
 
     cluster, project, settings = open_cluster(), make_project(namespace), load_settings()
     if is_print:

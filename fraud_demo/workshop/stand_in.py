@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEMPLATES', 'SHORT_NAMES', 'ADDRESS', 'make_certificate', 'make_tls', 'Refusal', 'merge', 'list_leaves',
            'ObjectKeeper', 'check_version', 'complete_object', 'make_object', 'make_objects', 'PointedStore',
-           'guard_token', 'WebServer', 'Controller', 'ApiServer', 'make_handler', 'StandIn']
+           'guard_token', 'serve_nothing', 'WebServer', 'Controller', 'ApiServer', 'make_handler', 'StandIn']
 
 # %% ../../nbs/workshop/stand_in.ipynb #175553e5
 import base64
@@ -429,6 +429,19 @@ def guard_token(
     return ask
 
 
+async def serve_nothing(
+    scope: dict,  # of the request
+    receive: Any,  # as ASGI wants it
+    send: Any,  # as ASGI wants it
+) -> None:
+    "Answer as a model server that has another model."
+    body = json.dumps({"error": "Model with name credit-card-fraud does not exist. Served: churn."}).encode()
+    await send(
+        {"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"application/json")]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 class WebServer:
     "An ASGI application on a free port of this machine."
 
@@ -444,6 +457,7 @@ class WebServer:
         self.url = f"http://127.0.0.1:{self.port}"
         options = {
             "log_config": None,
+            "log_level": "critical",
             "access_log": False,
             "lifespan": "off",
             "ws": "none",
@@ -889,7 +903,7 @@ class StandIn:
 
     def list_puzzle(self) -> list[tuple[str, str]]:  # four addresses
         "Make four addresses of which one is right."
-        other = WebServer(guard_token(make_app(Repository(FolderStore(Path("nothing")))), self.model_token))
+        other = WebServer(serve_nothing)
         self.others.append(other)
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
