@@ -80,7 +80,7 @@ def stand_in(settings, folder, monkeypatch, tmp_path):
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("FRAUD_DEMO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(
-        module, "list_published", lambda s, p: [(v, f"models/{MODEL}/version-{v}") for v in "234"]
+        rollout, "list_published", lambda s, p: [(v, f"models/{MODEL}/version-{v}") for v in "234"]
     )
     running = StandIn(settings, version="2", store=FolderStore(folder), start_s=0.3)
     monkeypatch.setenv("KUBECONFIG", str(running.write_login(tmp_path)))

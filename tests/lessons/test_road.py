@@ -1,4 +1,4 @@
-"""The whole road: lessons 00 to 07 on the real stack, and what they leave behind."""
+"""The whole road: lessons 00 to 10b on the real stack, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import BIN, ROOT
 NAME = "DNN-credit-card-fraud"
 HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
 FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
-NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07")
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "10", "10b")
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,7 @@ def test_mlflow_down_is_said_in_sentences(road, tmp_path):
 
 
 def test_model_server_down_is_said_in_sentences(road, tmp_path):
-    for number in ("06", "06b", "06c", "07"):
+    for number in ("06", "06b", "06c", "07", "10", "10b"):
         done = road.run("lessons", "run", number, "--report", tmp_path, check=False,
                         INFERENCE_ENDPOINT="http://127.0.0.1:9")  # fmt: skip
         assert done.returncode == 1 and "the connection was refused" in done.stdout, done.stdout
