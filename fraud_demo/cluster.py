@@ -60,6 +60,7 @@ class Project:
 
     namespace: str = "credit-card-fraud"  # the project
     model: str = "credit-card-fraud"  # of the InferenceService, and of the model in a request
+    runtime: str = "credit-card-fraud"  # of the ServingRuntime
     store_namespace: str = "mlflow"  # where MLflow and its bucket are
     store: str = "mlflow-server"  # of the bucket claim, of what it yields, and of MLflow's Service
 
@@ -1028,7 +1029,7 @@ def check_cluster(
         checks += check_object(cluster, "ObjectBucketClaim", *there, APPLY_MANIFESTS, read_claim)
     connect = "run `fraud-demo cluster connect`"
     checks += check_object(cluster, "Secret", here, project.connection, connect, read_connection)
-    checks += check_object(cluster, "ServingRuntime", here, project.model, APPLY_MANIFESTS)
+    checks += check_object(cluster, "ServingRuntime", here, project.runtime, APPLY_MANIFESTS)
     apply = f"{APPLY_MANIFESTS}, then {serve}"
     checks += check_object(cluster, "InferenceService", here, project.model, apply, read_readiness)
     checks += guard("endpoint", lambda: check_endpoint(cluster, project, settings, timeout_s))

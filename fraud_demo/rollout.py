@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREVIOUS', 'make_patch', 'move_service', 'find_folder', 'check_folders', 'Move', 'wait_for_service', 'read_trouble',
-           'read_conditions', 'read_pod', 'read_events', 'explain_wait', 'point_service', 'find_path', 'finish_move',
-           'read_previous', 'rollback_service', 'print_move']
+           'read_conditions', 'read_pod', 'read_events', 'explain_wait', 'point_service', 'find_path',
+           'choose_previous', 'finish_move', 'read_previous', 'rollback_service', 'print_move']
 
 # %% ../nbs/10b_rollout.ipynb #f9ede5b0
 import re
@@ -48,10 +48,11 @@ PREVIOUS = "fraud-demo/previous-path"  # annotation of ours: where a rollback go
 def make_patch(
     service: dict,  # the InferenceService as it is
     path: str,  # folder that shall serve
+    previous: str | None = None,  # where a rollback shall go; None: the folder that it names now
 ) -> dict:  # what to change of it
     "Write the change in the spelling that the object has, and note where it came from."
     notes, old = read_notes(service), read_path(service)
-    annotations = {PREVIOUS: old} if old and old != path else {}
+    annotations = {PREVIOUS: previous or old} if old and old != path else {}
     patch = {key: service[key] for key in ("apiVersion", "kind")}
     patch["metadata"] = {key: service["metadata"][key] for key in ("name", "namespace")}
     has_note = PATH_NOTE in notes or "opendatahub.io/connections" in notes
@@ -72,11 +73,12 @@ def move_service(
     service: dict,  # the InferenceService as it was read
     path: str,  # folder that shall serve
     is_dry_run: bool = False,  # let the cluster check it and keep nothing
+    previous: str | None = None,  # where a rollback shall go; None: the folder that it names now
 ) -> dict:  # the InferenceService as it is now; ClusterError when somebody else moved it
     "Move the pointer, unless somebody else was faster."
     seen = read_path(service)
     for _ in range(5):
-        patch = make_patch(service, path)
+        patch = make_patch(service, path, previous)
         patch["metadata"]["resourceVersion"] = service["metadata"]["resourceVersion"]
         try:
             return cluster.write(patch, MERGE, is_dry_run)
@@ -179,7 +181,10 @@ def wait_for_service(
     "Ask the endpoint until the version answers three times in a row."
     deadline, seen = time.monotonic() + timeout_s, []
     while True:
-        places, _ = read_places(cluster, project)
+        try:
+            places, _ = read_places(cluster, project)
+        except ClusterError:  # the pointer is moved, and a busy API says nothing about the model
+            places = []
         token, limit = read_token(cluster, project, settings), min(5.0, timeout_s)
         seen = probe_places(places, project, token, settings.ca_bundle, limit)
         for found in (c for c in seen if c.kind == "good" and version in (None, c.version)):
@@ -311,6 +316,24 @@ def find_path(
     return find_folder(cluster, project, version, settings)
 
 
+def choose_previous(
+    cluster: Cluster,  # names the addresses
+    project: Project,  # names
+    settings: Settings,  # token and certificates
+    service: dict,  # the InferenceService as it was read
+) -> str | None:  # folder; None when it names none
+    "Choose where a rollback goes: the folder that is named now, unless the endpoint answers with another version."
+    old, note = read_path(service), read_notes(service).get(PREVIOUS)
+    if not note or read_version(old) is None:
+        return old
+    places, _ = read_places(cluster, project)
+    token = read_token(cluster, project, settings)
+    answers = {
+        c.version for c in probe_places(places, project, token, settings.ca_bundle, 5.0) if c.kind == "good"
+    }
+    return note if answers and read_version(old) not in answers else old
+
+
 def finish_move(
     cluster: Cluster,  # where to write
     project: Project,  # names
@@ -325,7 +348,8 @@ def finish_move(
     start, old = time.monotonic(), read_path(service)
     previous = old if old != path else None
     if previous is not None or old is None or is_dry_run:
-        move_service(cluster, project, service, path, is_dry_run)
+        note = None if is_dry_run else choose_previous(cluster, project, settings, service)
+        move_service(cluster, project, service, path, is_dry_run, note)
     move = Move(path, read_version(path), previous, checked, is_dry_run=is_dry_run)
     if is_dry_run or timeout_s <= 0:
         return move

@@ -361,7 +361,7 @@ def make_objects(
         PATH_NOTE: f"models/{model}/version-{version}",
         "security.opendatahub.io/enable-auth": "true",
     }
-    served = {"modelFormat": {"name": "onnx", "version": "1"}, "runtime": model}
+    served = {"modelFormat": {"name": "onnx", "version": "1"}, "runtime": project.runtime}
     return [
         make_object("Namespace", own),
         make_object("Namespace", other),
@@ -370,7 +370,7 @@ def make_objects(
         make_object("ConfigMap", project.store, other, data=bucket),
         make_object("Secret", project.store, other, type="Opaque", data=data),
         make_object("Secret", project.token_secret, own, data={"token": encode_value(token)}),
-        make_object("ServingRuntime", model, own, spec={"multiModel": False}),
+        make_object("ServingRuntime", project.runtime, own, spec={"multiModel": False}),
         make_object(
             "InferenceService",
             model,

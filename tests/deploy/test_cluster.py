@@ -375,6 +375,29 @@ def test_version_whose_file_is_missing_is_explained(stand_in, cluster, settings)
     assert rollback_service(cluster, settings=settings, timeout_s=20).version == "2"
 
 
+def test_rollback_skips_a_version_that_never_served(stand_in, cluster, settings):
+    assert point_service(cluster, "3", settings=settings, timeout_s=20).version == "3"
+    stand_in.break_pods("ImagePullBackOff")
+    with pytest.raises(ServiceError, match="version 3 still answers"):
+        point_service(cluster, "4", settings=settings, timeout_s=1)
+    stand_in.break_pods(None)
+    assert point_service(cluster, "2", settings=settings, timeout_s=20).version == "2"
+    assert rollback_service(cluster, settings=settings, timeout_s=20).version == "3"
+
+
+def test_busy_api_does_not_end_the_wait(stand_in, cluster, settings, monkeypatch):
+    real, failures = rollout.read_places, [ClusterError("a", "b", "c")] * 2
+
+    def read_places(*arguments):
+        if failures:
+            raise failures.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(rollout, "read_places", read_places)
+    assert point_service(cluster, "3", settings=settings, timeout_s=20).version == "3"
+    assert not failures
+
+
 def test_trouble_that_may_not_be_read_is_said(stand_in, cluster, settings):
     stand_in.break_pods("Pending")
     for plural in ("pods", "events"):
@@ -393,11 +416,11 @@ def interfere(monkeypatch, stand_in, change, times=1):
     """Let somebody change the InferenceService between our look at it and our write."""
     left, real = [None] * times, rollout.make_patch
 
-    def make_patch(service, path):
+    def make_patch(service, path, previous=None):
         if left:
             left.pop()
             stand_in.keeper.patch("inferenceservices", OWN, MODEL, change(len(left)), {}, False)
-        return real(service, path)
+        return real(service, path, previous)
 
     monkeypatch.setattr(rollout, "make_patch", make_patch)
 
