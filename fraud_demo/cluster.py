@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'REFUSALS', 'VERBS', 'ADVICE', 'MANAGER', 'APPLY', 'MERGE', 'PUBLISHED', 'HIDDEN', 'APPLY_MANIFESTS', 'KEYS',
-           'PATH_NOTE', 'EXAMPLE', 'OPERATORS', 'OPENSHIFT_ONLY', 'Project', 'locate_object', 'ClusterError',
-           'describe_path', 'explain_refusal', 'explain_silence', 'Cluster', 'open_cluster', 'read_version',
-           'list_published', 'read_bucket', 'make_endpoint', 'decode_value', 'make_connection', 'encode_value',
-           'make_storage_config', 'Change', 'compare_secret', 'apply_secret', 'Connection', 'connect_store',
-           'make_external_secret', 'write_yaml', 'read_notes', 'read_path', 'read_service', 'list_places',
-           'probe_model', 'probe_places', 'InferenceRoute', 'read_token', 'read_places', 'find_endpoint', 'Check',
-           'Checkup', 'guard', 'list_rights', 'check_right', 'check_kinds', 'check_object', 'read_claim',
-           'read_connection', 'read_readiness', 'read_deployment', 'check_endpoint', 'check_login', 'check_cluster']
+           'PATH_NOTE', 'EXAMPLE', 'OPERATORS', 'OPENSHIFT_ONLY', 'LOOK_ONLY', 'Project', 'locate_object',
+           'ClusterError', 'describe_path', 'explain_refusal', 'explain_silence', 'Cluster', 'open_cluster',
+           'read_version', 'list_published', 'read_bucket', 'make_endpoint', 'decode_value', 'make_connection',
+           'encode_value', 'make_storage_config', 'Change', 'compare_secret', 'read_labels', 'apply_secret',
+           'Connection', 'connect_store', 'make_external_secret', 'write_yaml', 'read_notes', 'read_path',
+           'read_service', 'list_places', 'probe_model', 'probe_places', 'InferenceRoute', 'read_token', 'read_places',
+           'find_endpoint', 'Check', 'Checkup', 'guard', 'list_rights', 'check_right', 'check_kinds', 'check_object',
+           'read_claim', 'read_connection', 'read_readiness', 'read_deployment', 'check_endpoint', 'check_login',
+           'check_cluster']
 
 # %% ../nbs/10_cluster.ipynb #c698313e
 import base64
@@ -429,7 +430,6 @@ def make_storage_config(
         "metadata": {
             "name": "storage-config",
             "namespace": project.namespace,
-            "annotations": {"opendatahub.io/managed": "false"},  # a controller would write over it
         },
         "type": "Opaque",
         "data": {project.connection: encode_value(json.dumps(entry, sort_keys=True))},
@@ -472,6 +472,13 @@ def compare_secret(
     return tuple(different)
 
 
+def read_labels(
+    thing: dict | None,  # any object; None: it is not there
+) -> dict[str, str]:  # its labels
+    "Read the labels of an object."
+    return ((thing or {}).get("metadata") or {}).get("labels") or {}
+
+
 def apply_secret(
     cluster: Cluster,  # where to write
     wanted: dict,  # the Secret as it shall be
@@ -481,6 +488,8 @@ def apply_secret(
     place = wanted["metadata"]
     found = cluster.read("Secret", place["namespace"], place["name"])
     thing, different = f"Secret {place['name']}", compare_secret(found, wanted)
+    if place["name"] == "storage-config" and read_labels(found).get("opendatahub.io/managed") == "true":
+        return Change(thing, "unchanged", ("OpenShift AI writes it from the connection",))
     if found is not None and not different:
         return Change(thing, "unchanged")
     try:
@@ -833,18 +842,19 @@ def guard(
 # %% ../nbs/10_cluster.ipynb #82b547a7
 def list_rights(
     project: Project,  # names
-) -> list[tuple[str, str, str]]:  # verb, kind and namespace
+) -> list[tuple[str, str, str, str]]:  # verb, kind, namespace and name; "": of any name
     "List what the commands do."
     own, other = project.namespace, project.store_namespace
     return [
-        ("get", "ConfigMap", other),
-        ("get", "Secret", other),
-        ("get", "Secret", own),
-        ("patch", "Secret", own),
-        ("get", "InferenceService", own),
-        ("patch", "InferenceService", own),
-        ("list", "Pod", own),
-        ("list", "Event", own),
+        ("get", "ConfigMap", other, project.store),
+        ("get", "Secret", other, project.store),
+        ("create", "Secret", own, ""),
+        ("get", "Secret", own, project.connection),
+        ("patch", "Secret", own, project.connection),
+        ("get", "InferenceService", own, project.model),
+        ("patch", "InferenceService", own, project.model),
+        ("list", "Pod", own, ""),
+        ("list", "Event", own, ""),
     ]
 
 
@@ -853,24 +863,25 @@ def check_right(
     verb: str,  # for example get
     kind: str,  # a key of KINDS
     namespace: str,
+    name: str = "",  # "": of any name
 ) -> Check:
     "Ask whether you may do something."
     start, plural = KINDS[kind]
     group = start.split("/")[2] if start.startswith("/apis/") else ""
-    attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
+    attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace, "name": name}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": attributes},
     }
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    answer = cluster.ask("POST", path, review)
-    name = f"right: {verb} {plural} in {namespace}"
+    answer = cluster.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    label = f"right: {verb} {plural} in {namespace}"
     if (answer.get("status") or {}).get("allowed"):
-        return Check(name, "yes")
+        return Check(label, "yes")
     role = f"--verb={verb} --resource={plural}" + (f".{group}" if group else "")
+    role += f" --resource-name={name}" if name else ""
     fix = f"ask an administrator: oc create role fraud-demo-{verb}-{plural} {role} -n {namespace}, and a rolebinding"
-    return Check(name, "no", fix)
+    return Check(label, "no", fix)
 
 
 OPERATORS = {  # kind: what brings it
@@ -906,7 +917,10 @@ def check_kinds(
         )
     return checks
 
-# %% ../nbs/10_cluster.ipynb #8011ab02
+# %% ../nbs/10_cluster.ipynb #25e0052a
+LOOK_ONLY = ("Namespace", "Service", "ObjectBucketClaim", "ServingRuntime", "Deployment")
+
+
 def check_object(
     cluster: Cluster,  # where to read
     kind: str,  # a key of KINDS
@@ -919,7 +933,12 @@ def check_object(
     label = f"{kind} {name}"
 
     def look() -> Check:
-        thing = cluster.read(kind, namespace, name)
+        try:
+            thing = cluster.read(kind, namespace, name)
+        except ClusterError as error:
+            if error.status == 403 and kind in LOOK_ONLY:
+                return Check(label, "you may not look; no command needs it")
+            raise
         return Check(label, "missing", fix) if thing is None else Check(label, *read_state(thing))
 
     return guard(label, look)
@@ -1018,7 +1037,7 @@ def check_cluster(
         return Checkup((*api, *login))
     checks = [*api, *login]
     for right in list_rights(project):
-        checks += guard(f"right: {' '.join(right)}", partial(check_right, cluster, *right))
+        checks += guard(f"right: {' '.join(right[:3])}", partial(check_right, cluster, *right))
     checks += guard("kinds", lambda: check_kinds(cluster))
     for namespace in (project.store_namespace, project.namespace):
         checks += check_object(cluster, "Namespace", "", namespace, f"oc new-project {namespace}")

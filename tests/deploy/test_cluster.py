@@ -184,6 +184,14 @@ def test_connect_writes_storage_config_beside_other_entries(stand_in, command):
     assert json.loads(entries[PROJECT.connection])["secret_access_key"] == STORE.secret_key
 
 
+def test_connect_leaves_storage_config_to_the_controller_of_openshift_ai(stand_in, command):
+    managed = {"labels": {"opendatahub.io/managed": "true"}}
+    theirs = stand_in.keeper.put(make_object("Secret", "storage-config", OWN, metadata=managed, data={}))
+    code, out, _ = command("connect", "--storage-config")
+    assert code == 0 and "OpenShift AI writes it" in out
+    assert stand_in.keeper.get("secrets", OWN, "storage-config") == theirs
+
+
 def test_connect_dry_run_keeps_nothing(stand_in, command):
     code, out, _ = command("connect", "--dry-run", "--storage-config")
     assert code == 0 and "nothing was kept" in out and out.count("created") == 2
@@ -506,7 +514,7 @@ def test_doctor_finds_nothing_on_a_finished_project(stand_in, command):
     code, out, _ = command("doctor")
     assert code == 0 and "verdict" in out and "Deployment credit-card-fraud-app" in out
     code, out, _ = command("doctor", "--json")
-    assert code == 0 and json.loads(out)["good"] is True and len(json.loads(out)["checks"]) == 24
+    assert code == 0 and json.loads(out)["good"] is True and len(json.loads(out)["checks"]) == 25
 
 
 @pytest.mark.parametrize(
@@ -542,6 +550,27 @@ def test_doctor_goes_on_after_a_right_that_is_missing(stand_in, cluster, setting
     stand_in.forbid("get", "secrets", OWN)
     bad = {check.name for check in check_cluster(cluster, settings=settings).checks if not check.is_good}
     assert bad == {"right: get secrets in credit-card-fraud", "Secret credit-card-fraud-models", "endpoint"}
+
+
+def test_doctor_does_not_need_to_look_at_everything(stand_in, cluster, settings):
+    connect_store(cluster)
+    for plural, namespace in (("namespaces", ""), ("services", "mlflow"), ("objectbucketclaims", "mlflow")):
+        stand_in.forbid("get", plural, namespace)
+    checkup = check_cluster(cluster, settings=settings)
+    assert checkup.is_good and sum("may not look" in check.found for check in checkup.checks) == 4
+
+
+def test_doctor_asks_for_each_right_by_name(stand_in, cluster, settings, monkeypatch):
+    asked, real = [], stand_in.api.review
+    monkeypatch.setattr(
+        stand_in.api,
+        "review",
+        lambda sent: asked.append(sent["spec"]) or real(sent) if "spec" in sent else real(sent),
+    )
+    check_cluster(cluster, settings=settings)
+    names = {(a["verb"], a["resource"]): a["name"] for a in (spec["resourceAttributes"] for spec in asked)}
+    assert names["patch", "inferenceservices"] == MODEL and names["patch", "secrets"] == PROJECT.connection
+    assert names["create", "secrets"] == ""
 
 
 def test_doctor_knows_a_cluster_that_is_no_openshift(stand_in, cluster, settings):
