@@ -335,16 +335,20 @@ def read_bucket(
     project: Project,  # names
     region: str = "us-east-1",  # any name for a store without regions
     endpoint: str | None = None,  # None: the plain address inside the cluster
+    has_keys: bool = True,  # False: leave the keys where they are
 ) -> ObjectStore:  # its keys are never shown; MissingStepError when the claim has no bucket yet
     "Read what the bucket claim yielded."
     place, found = (project.store_namespace, project.store), {}
-    for kind in ("ConfigMap", "Secret"):
+    for kind in ("ConfigMap", "Secret") if has_keys else ("ConfigMap",):
         found[kind] = (cluster.read(kind, *place) or {}).get("data") or {}
     config = found["ConfigMap"]
-    keys = {name: decode_value(found["Secret"].get(name)) for name in HIDDEN}
-    wanted = {"ConfigMap": {**config, "BUCKET_NAME": config.get("BUCKET_NAME")}, "Secret": keys}
-    for kind, values in wanted.items():
-        if not all(values.values()) or (kind == "ConfigMap" and not config.get("BUCKET_HOST")):
+    keys = {name: decode_value(found.get("Secret", {}).get(name)) for name in HIDDEN}
+    complete = {
+        "ConfigMap": config.get("BUCKET_NAME") and config.get("BUCKET_HOST"),
+        "Secret": all(keys.values()),
+    }
+    for kind in found:
+        if not complete[kind]:
             raise MissingStepError(
                 f"The bucket claim {place[1]} in {place[0]} has no bucket yet.",
                 f"Its {kind} is not there, or not complete.",

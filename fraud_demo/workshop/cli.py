@@ -503,9 +503,8 @@ def cluster_connect(
 
     cluster, project = open_cluster(), make_project(namespace)
     if is_print:
-        typer.echo(
-            write_yaml(make_external_secret(project, read_bucket(cluster, project, endpoint=endpoint)))
-        )
+        store = read_bucket(cluster, project, endpoint=endpoint, has_keys=False)
+        typer.echo(write_yaml(make_external_secret(project, store)))
         return
     connection = connect_store(cluster, project, storage_config, dry_run, endpoint)
     if as_json:
