@@ -773,6 +773,7 @@ def make_handler(
         "Hands a request to the API."
 
         protocol_version, timeout = "HTTP/1.1", 30
+        wbufsize, disable_nagle_algorithm = -1, True  # headers and body in one piece, and at once
 
         def log_message(self, *args):
             "Stay silent."
