@@ -59,9 +59,10 @@ def make_patch(
     if has_note:
         annotations[PATH_NOTE] = path
     model = service["spec"]["predictor"]["model"]
-    if not has_note or (model.get("storage") or {}).get(
-        "path"
-    ):  # a copy that 3.x made wins over the annotation
+    has_path = (model.get("storage") or {}).get("path")
+    if (
+        has_path or not has_note
+    ):  # beside an annotation it is the copy that 3.x made: both change, or one may win
         patch["spec"] = {"predictor": {"model": {"storage": {"path": path}}}}
     patch["metadata"]["annotations"] = annotations
     return patch
@@ -394,4 +395,7 @@ def print_move(
     "Write the change that would move the pointer."
     service = read_service(cluster, project)
     path = read_previous(service) if version is None else find_path(cluster, project, version, settings)[0]
-    return write_yaml(make_patch(service, path))
+    patch = make_patch(service, path)
+    if PATH_NOTE in patch["metadata"]["annotations"]:  # the files of 3.x hold the annotation only
+        patch.pop("spec", None)
+    return write_yaml(patch)

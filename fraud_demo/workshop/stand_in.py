@@ -208,7 +208,7 @@ class ObjectKeeper:
         plural, place = KINDS[thing["kind"]][1], thing["metadata"]
         key = (plural, place.get("namespace", ""), place["name"])
         with self.lock:
-            old, new = self.objects.get(key), complete_object(copy.deepcopy(thing))
+            old, new = self.objects.get(key), complete_object(copy.deepcopy(thing), self.objects.get(key))
             if old is not None:
                 new["metadata"] = {
                     **new["metadata"],
@@ -304,6 +304,7 @@ def check_version(
 
 def complete_object(
     thing: dict,  # an object that is about to be kept
+    old: dict | None = None,  # as it is kept now
 ) -> dict:  # with what a cluster adds
     "Add what a cluster adds: an id, a time, plain text turned into base64, the path that 3.x copies."
     place = thing["metadata"]
@@ -316,7 +317,8 @@ def complete_object(
     if thing["kind"] == "InferenceService" and "opendatahub.io/connections" in notes:
         storage = thing["spec"]["predictor"]["model"].setdefault("storage", {})
         storage["key"] = notes["opendatahub.io/connections"]
-        storage.setdefault("path", notes.get(PATH_NOTE))
+        is_moved = old is not None and read_notes(old).get(PATH_NOTE) != notes.get(PATH_NOTE)
+        storage["path"] = notes.get(PATH_NOTE) if is_moved else storage.get("path") or notes.get(PATH_NOTE)
     return thing
 
 # %% ../../nbs/workshop/stand_in.ipynb #5f447ae3

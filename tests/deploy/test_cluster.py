@@ -351,7 +351,8 @@ def test_dry_run_and_print_change_nothing(stand_in, command):
     code, out, _ = command("serve", "--version", "3", "--dry-run")
     assert code == 0 and out.startswith("A dry run: Version 3 would serve from")
     code, out, _ = command("serve", "--version", "3", "--print")
-    assert code == 0 and f"{PATH_NOTE}: models/{MODEL}/version-3" in out and "resourceVersion" not in out
+    assert code == 0 and f"{PATH_NOTE}: models/{MODEL}/version-3" in out
+    assert "resourceVersion" not in out and "spec:" not in out
     assert not list_writes(stand_in)
     assert read_path(stand_in.keeper.get("inferenceservices", OWN, MODEL)) == f"models/{MODEL}/version-2"
 
