@@ -31,7 +31,14 @@ from fraud_demo.cluster import (
 )
 from fraud_demo.core import FraudDemoError, MissingStepError, ObjectStore, ServiceError, Settings
 from fraud_demo.discovery import RouteError
-from fraud_demo.rollout import PREVIOUS, move_service, point_service, print_move, rollback_service
+from fraud_demo.rollout import (
+    PREVIOUS,
+    move_service,
+    point_service,
+    print_move,
+    rollback_service,
+    wait_for_service,
+)
 from fraud_demo.workshop import cli
 from fraud_demo.workshop.model_server import FolderStore
 from fraud_demo.workshop.stand_in import Refusal, StandIn, make_object, make_tls
@@ -383,6 +390,31 @@ def test_version_whose_file_is_missing_is_explained(stand_in, cluster, settings)
     ):
         point_service(cluster, "4", settings=settings, timeout_s=2)
     assert rollback_service(cluster, settings=settings, timeout_s=20).version == "2"
+
+
+def test_missing_token_is_named_while_waiting(stand_in, cluster, settings):
+    stand_in.keeper.remove("secrets", OWN, PROJECT.token_secret)
+    with pytest.raises(
+        ServiceError, match=r"no address answers from here \(http.*: It wants a token, and none was sent\)"
+    ):
+        point_service(cluster, "3", settings=settings, timeout_s=1)
+
+
+def test_modelmesh_is_believed_when_its_status_is_settled(stand_in, cluster, settings):
+    mode = {"metadata": {"annotations": {"serving.kserve.io/deploymentMode": "ModelMesh"}}}
+    stand_in.keeper.patch("inferenceservices", OWN, MODEL, mode, {}, False)
+    move = point_service(cluster, "3", settings=settings, timeout_s=20)
+    assert "ModelMesh does not tell which version answers" in str(move)
+    stand_in.keeper.patch(
+        "inferenceservices",
+        OWN,
+        MODEL,
+        {"status": {"modelStatus": {"transitionStatus": "InProgress"}}},
+        {},
+        False,
+    )
+    with pytest.raises(ServiceError, match="the model does not answer"):
+        wait_for_service(cluster, PROJECT, None, settings, 0.5)
 
 
 def test_rollback_skips_a_version_that_never_served(stand_in, cluster, settings):
