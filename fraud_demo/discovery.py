@@ -7,10 +7,10 @@ __all__ = ['API', 'FAILURES', 'ANSWERS', 'CLUSTER_ANSWERS', 'DIAGNOSES', 'SERVIC
            'IN_CLUSTER', 'STACK', 'IN_CLUSTER_URL', 'REFUSALS', 'SERVICE_LINE', 'SERVICE_TEMPLATE', 'QUIET', 'Address',
            'read_address', 'refuse_address', 'Candidate', 'diagnose', 'list_causes', 'explain_failure', 'Page',
            'read_own', 'make_headers', 'get_page', 'probe_mlflow', 'follow_tls', 'look_below', 'read_version',
-           'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_cluster', 'find_command', 'ask_cluster',
-           'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name', 'search_stack',
-           'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all', 'find_mlflow',
-           'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
+           'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_login', 'read_cluster', 'find_command',
+           'ask_cluster', 'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name',
+           'search_stack', 'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all',
+           'find_mlflow', 'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
 
 # %% ../nbs/01_discovery.ipynb #8476fb94
 import base64
@@ -430,6 +430,24 @@ def has_cluster() -> bool:
     return bool(is_set) or Path("~/.kube/config").expanduser().is_file()
 
 
+def read_login() -> Any:  # configuration of the Kubernetes client; None when it can read none
+    "Read where the cluster is and who you are: from your own configuration, else from the pod's."
+    from kubernetes import client, config
+    from yaml import YAMLError
+
+    settings = client.Configuration()
+    settings.retries = False
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        if any(Path(file).is_file() for file in files.split(os.pathsep)):
+            config.load_kube_config(files, client_configuration=settings)
+        else:
+            config.load_incluster_config(client_configuration=settings)
+    except (config.ConfigException, YAMLError, OSError, ValueError, TypeError, AttributeError):
+        return None
+    return settings
+
+
 def read_cluster(
     source: str,  # the place in the order of the search
     what: str,  # the thing that is read, in words
@@ -443,19 +461,12 @@ def read_cluster(
     if not has_cluster():
         return None, None  # the client takes a second to load
     try:
-        from kubernetes import client, config
+        from kubernetes import client
         from urllib3.exceptions import HTTPError
     except ImportError:
         return None, None
-    settings, words = client.Configuration(), {"what": what, "command": command}
-    settings.retries = False
-    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    try:
-        if any(Path(file).is_file() for file in files.split(os.pathsep)):
-            config.load_kube_config(files, client_configuration=settings)
-        else:
-            config.load_incluster_config(client_configuration=settings)
-    except (config.ConfigException, OSError, ValueError):  # perhaps the command can read this configuration
+    settings, words = read_login(), {"what": what, "command": command}
+    if settings is None:  # perhaps the command can read this configuration
         return None, None
     try:
         with client.ApiClient(settings) as api:

@@ -26,6 +26,8 @@ LESSONS = {
     "06b": "batch",
     "06c": "explain",
     "07": "app",
+    "10": "cluster",
+    "10b": "rollout",
 }
 
 

@@ -21,7 +21,13 @@ from .v2_double import V2Double
 COMMANDS = ("doctor", "up", "down", "status", "logs", "train", "promote", "rollback", "score", "app")
 
 
-@pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("lessons", "run")])
+CLUSTER_COMMANDS = ("connect", "serve", "endpoint", "rollback", "doctor")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(name,) for name in COMMANDS] + [("lessons", "run")] + [("cluster", name) for name in CLUSTER_COMMANDS],
+)
 def test_help_shows_an_example(command):
     answer = CliRunner().invoke(make_cli(), [*command, "--help"])
     assert answer.exit_code == 0
