@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from fraud_demo.core import FEATURE_NAMES, find_project
 from fraud_demo.workshop.cli import check_kernel, make_cli
-from tests.conftest import BIN
+from tests.conftest import BIN, ROOT
 
 from .v2_double import V2Double
 
@@ -32,6 +34,33 @@ def test_help_shows_an_example(command):
     answer = CliRunner().invoke(make_cli(), [*command, "--help"])
     assert answer.exit_code == 0
     assert f"fraud-demo {' '.join(command)}" in answer.output.split("Example:")[1]
+
+
+def find_command(words):
+    """Return the command that words name, and the words behind it."""
+    command = typer.main.get_command(make_cli())
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("nbs/**/*.ipynb")]
+
+
+def test_pages_name_commands_and_options_that_exist():
+    seen = set()
+    for page in PAGES:
+        for line in re.findall(
+            r"`fraud-demo ([a-z][^`]*)`|fraud-demo(?: |\\n)(cluster [^\n`\"]*)", page.read_text("utf-8")
+        ):
+            words = next(filter(None, line)).replace("\\n", " ").split()
+            command, rest = find_command(words)
+            assert command.name in words, f"{page.name}: fraud-demo {' '.join(words)}"
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+            unknown = {word.split("=")[0] for word in rest if word.startswith("-")} - known
+            assert not unknown, f"{page.name}: fraud-demo {' '.join(words)}"
+            seen.add(command.name)
+    assert {"connect", "serve", "endpoint", "rollback", "doctor", "up", "score"} <= seen
 
 
 def run(*arguments, **environ):
