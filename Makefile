@@ -14,7 +14,7 @@ SOURCES := setup.py settings.ini requirements-bootstrap.lock
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /	/' | expand -t 12
 
-workshop: .venv/workshop.stamp  ## set up, start the stack, run lessons 00 to 07
+workshop: .venv/workshop.stamp  ## set up, start the stack, run the lessons
 	$(BIN)/fraud-demo up
 	$(BIN)/fraud-demo lessons run --changed
 	$(BIN)/fraud-demo status
