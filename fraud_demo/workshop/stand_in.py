@@ -609,6 +609,7 @@ class ApiServer:
         verb: str,
         plural: str,
         namespace: str,
+        name: str,  # "": of any name
     ) -> bool:
         "Tell whether the user has a right."
         return (verb, plural, namespace) not in self.forbidden
@@ -699,7 +700,7 @@ class ApiServer:
         name: str,
     ) -> None:  # Refusal
         "Refuse what the user may not do."
-        if self.may(verb, plural, namespace):
+        if self.may(verb, plural, namespace, name):
             return
         start = TEMPLATES[plural][1].split("/")
         group = start[2] if start[1] == "apis" else ""
@@ -717,7 +718,7 @@ class ApiServer:
         if sent["kind"] == "SelfSubjectReview":
             return {**sent, "status": {"userInfo": {"username": self.user}}}
         asked = sent["spec"]["resourceAttributes"]
-        is_allowed = self.may(asked["verb"], asked["resource"], asked.get("namespace", ""))
+        is_allowed = self.may(*(asked.get(key, "") for key in ("verb", "resource", "namespace", "name")))
         return {**sent, "status": {"allowed": is_allowed}}
 
     def describe(

@@ -42,6 +42,7 @@ from fraud_demo.rollout import (
 from fraud_demo.workshop import cli
 from fraud_demo.workshop.model_server import FolderStore
 from fraud_demo.workshop.stand_in import Refusal, StandIn, make_object, make_tls
+from tests.deploy.manifests import render
 from tests.unit.v2_double import save_onnx
 
 PROJECT = Project()
@@ -673,3 +674,26 @@ def test_field_that_a_gitops_tool_owns_is_named_in_the_conflict(stand_in, cluste
         stand_in.keeper.patch(
             "secrets", OWN, PROJECT.token_secret, {"metadata": {"annotations": {"a": "2"}}}, {}, True
         )
+
+
+@pytest.mark.parametrize("overlay", ["openshift-ai-3", "openshift-ai-2-modelmesh"])
+def test_rights_of_the_workbench_are_enough(stand_in, command, monkeypatch, overlay):
+    """What the Roles in `deploy/` give the workbench's account is what the commands need."""
+    roles = [
+        item for item in render(overlay) if item["kind"] == "Role" and "view" not in item["metadata"]["name"]
+    ]
+    assert {role["metadata"]["namespace"] for role in roles} == {OWN, "mlflow"}
+
+    def may(verb, plural, namespace, name):
+        return any(
+            verb in rule["verbs"] and plural in rule["resources"]
+            and (not rule.get("resourceNames") or name in rule["resourceNames"])
+            for role in roles if role["metadata"]["namespace"] == namespace for rule in role["rules"]
+        )  # fmt: skip
+
+    monkeypatch.setattr(stand_in.api, "may", may)
+    for arguments in (("connect",), ("serve", "--version", "3"), ("rollback",), ("endpoint",),
+                      ("doctor", "--json")):  # fmt: skip
+        code, out, err = command(*arguments)
+        assert code == 0, (arguments, out, err)
+    assert "version 2 at" in out and "no command needs it" in out and json.loads(out)["good"]
