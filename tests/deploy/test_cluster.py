@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -42,6 +41,7 @@ from fraud_demo.rollout import (
 from fraud_demo.workshop import cli
 from fraud_demo.workshop.model_server import FolderStore
 from fraud_demo.workshop.stand_in import Refusal, StandIn, make_object, make_tls
+from tests.conftest import find_kubectl
 from tests.deploy.manifests import render
 from tests.unit.v2_double import save_onnx
 
@@ -627,15 +627,11 @@ def test_damage_of_the_lesson_is_found(stand_in, cluster, settings):
 @pytest.fixture
 def kubectl(stand_in, tmp_path):
     """Run the real command against the stand-in."""
-    found = shutil.which("kubectl")
-    if not found:
-        assert not os.environ.get("CI"), "CI has kubectl"
-        pytest.skip("there is no kubectl on this machine")
 
     def run(*arguments, code=0, **options):
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": os.environ["KUBECONFIG"]}
         done = subprocess.run(
-            [found, *arguments], env=env, capture_output=True, text=True, timeout=60, **options
+            [find_kubectl(), *arguments], env=env, capture_output=True, text=True, timeout=60, **options
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr

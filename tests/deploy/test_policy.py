@@ -119,7 +119,7 @@ PLANTED = {
     "livenessProbe": lambda pod, c: c.pop("livenessProbe", None),
     "readinessProbe": lambda pod, c: c.pop("readinessProbe", None),
     "token": lambda pod, c: pod.pop("automountServiceAccountToken", None),
-    "image": lambda pod, c: c.update(image="quay.io/example/app:latest"),
+    "image": lambda pod, c: c.update(image="registry.example.com/app:latest"),
 }  # fmt: skip
 
 
@@ -133,11 +133,11 @@ def test_planted_violation_is_found(rule):
 @pytest.mark.parametrize(
     ("image", "is_good"),
     [
-        ("quay.io/a/b@sha256:" + "0" * 64, True),
+        ("registry.example.com/b@sha256:" + "0" * 64, True),
         ("registry.example:5000/a/b:1.2", True),
         ("registry.example:5000/a/b", False),
-        ("quay.io/a/b:latest", False),
-        ("quay.io/a/b@sha256:00", False),
+        ("registry.example.com/b:latest", False),
+        ("registry.example.com/b@sha256:00", False),
         ("b", False),
     ],
 )
