@@ -49,7 +49,7 @@ from fraud_demo.core import (
     ServiceError,
     load_settings,
 )
-from ..monitoring import PLACE, PredictionLog, open_parts
+from ..monitoring import PLACE, LogLimits, PredictionLog, open_parts
 from ..registry import open_bucket
 
 log = logging.getLogger("fraud_demo.model_server")
@@ -1452,7 +1452,9 @@ async def serve(
 # %% ../../nbs/workshop/model_server.ipynb #32b7b80c
 def parse_arguments(
     arguments: Sequence[str] | None = None,  # None: the command line
-) -> argparse.Namespace:  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions
+) -> (
+    argparse.Namespace
+):  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions, log_seconds
     "Read the options of the command."
     parser = argparse.ArgumentParser(
         prog="fraud-demo-model-server",
@@ -1480,6 +1482,12 @@ def parse_arguments(
         metavar="PLACE",
         default=os.environ.get(PLACE, "").strip(),
         help=f"keep what is answered in this folder or s3://bucket/prefix (default: {PLACE}, else nowhere)",
+    )
+    parser.add_argument(
+        "--log-seconds",
+        type=float,
+        default=LogLimits().part_s,
+        help="seconds after which logged predictions are written at the latest (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     ports = (options.http_port, options.grpc_port)
@@ -1526,7 +1534,8 @@ def main(
         place = (options.host, options.http_port, options.grpc_port)
         log.info("serving %s at %s, REST on port %d, gRPC on port %d", repository.store, *place)
         if options.log_predictions:
-            predictions = PredictionLog(open_parts(options.log_predictions))
+            limits = LogLimits(part_s=options.log_seconds)
+            predictions = PredictionLog(open_parts(options.log_predictions), limits)
             log.info("predictions are logged in %s", predictions.parts)
         asyncio.run(serve(repository, *place, options.body_timeout, options.idle_timeout, predictions))
     except FraudDemoError as error:
