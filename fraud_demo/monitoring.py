@@ -980,9 +980,11 @@ class Replay:
 
 def count_episodes(
     is_alarm: np.ndarray,  # [days] bool
+    gap_days: int = 7,  # quiet days after which an alarm is a new one
 ) -> int:
-    "Count alarms, where days in a row are one."
-    return int((is_alarm & ~np.append(False, is_alarm[:-1])).sum())
+    "Count alarms; those of one week are the same, because they look at the same payments."
+    days = np.flatnonzero(is_alarm)
+    return int((np.diff(days, prepend=-gap_days - 1) > gap_days).sum())
 
 
 def replay(

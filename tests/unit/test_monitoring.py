@@ -319,6 +319,13 @@ def test_each_change_is_found_in_time(reference, limits, change, drift_days, cos
             assert m.WATCHED[int(np.argmax(seen.psi[-1] / list(limits.psi.values())))] == column
 
 
+def test_alarms_of_a_week_are_one():
+    alarms = np.zeros(40, bool)
+    assert m.count_episodes(alarms) == 0
+    alarms[[0, 1, 5, 12, 20, 39]] = True
+    assert m.count_episodes(alarms) == 3
+
+
 def test_streams_are_repeatable_and_change_when_they_should():
     quiet, other = (m.generate_stream(3, name, 50, seed=4) for name in ("none", "bot ring"))
     head, columns = 14 * 50, [*FEATURE_NAMES, LABEL]
