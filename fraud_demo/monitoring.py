@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['log', 'LOG_COLUMNS', 'PART', 'TICK_S', 'SAID_S', 'PLACE', 'SCORE', 'WATCHED', 'SCORE_EDGES', 'MONTH_DAYS',
-           'TOLERATED', 'SHIFTS', 'LABELED_SHARE', 'STYLE', 'COLORS', 'make_log_schema', 'FolderParts', 'name_part',
-           'read_part_time', 'BucketParts', 'open_parts', 'LogLimits', 'LogState', 'PredictionLog', 'make_batch',
-           'encode_part', 'read_log', 'LoggedScorer', 'run_app', 'make_edges', 'count_bins', 'compute_psi',
-           'compute_ks', 'AlarmLimits', 'roll', 'simulate_months', 'choose_limits', 'choose_cost_limit',
+           'TOLERATED', 'TOLERATED_PSI', 'SHIFTS', 'LABELED_SHARE', 'STYLE', 'COLORS', 'make_log_schema', 'FolderParts',
+           'name_part', 'read_part_time', 'BucketParts', 'open_parts', 'LogLimits', 'LogState', 'PredictionLog',
+           'make_batch', 'encode_part', 'read_log', 'LoggedScorer', 'run_app', 'make_edges', 'count_bins',
+           'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months', 'choose_limits', 'choose_cost_limit',
            'count_mistakes', 'compute_cost', 'ColumnDrift', 'DriftReport', 'drift_report', 'join_labels',
            'realize_by_day', 'Shift', 'move_region', 'add_bots', 'count_friends', 'spread_chips', 'generate_stream',
            'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch', 'draw_bar', 'write_html', 'write_metrics',
@@ -603,16 +603,19 @@ def compute_ks(
     shares = [np.searchsorted(values, both, side="right") / len(values) for values in (a, b)]
     return float(np.abs(shares[0] - shares[1]).max())
 
-# %% ../nbs/08_monitoring.ipynb #beec362e
+# %% ../nbs/08_monitoring.ipynb #69dc287f
 MONTH_DAYS = 28  # days of a simulated month; thirteen make a year
 TOLERATED = 5.0  # cost per 1,000 transactions that nobody is woken for
+TOLERATED_PSI = (
+    0.001  # a flag that goes from 35 % to 36.5 %; with very many rows less than this is no chance, too
+)
 
 
 @dataclass(frozen=True)
 class AlarmLimits:
     "From where on a figure of the last days is no chance."
 
-    psi: Mapping[str, float]  # column of WATCHED to the largest PSI that chance gives
+    psi: Mapping[str, float]  # column of WATCHED to the largest PSI that chance gives, TOLERATED_PSI at least
     cost_per_1000: float  # the largest cost that chance gives, or what is tolerated where that is more
     window_days: int  # days that are looked at together
     rows_per_day: int  # rows that the limits are for
@@ -658,7 +661,7 @@ def choose_limits(
         counts = count_bins(reference[name].to_numpy(), edges[name])[0]
         others, windows = simulate_months(rng, counts, rows_per_day, window_days, months)
         highest = compute_psi(others, windows).max(axis=1)
-        psi[name] = float(np.quantile(highest, 1 - share / len(WATCHED)))
+        psi[name] = max(float(np.quantile(highest, 1 - share / len(WATCHED))), TOLERATED_PSI)
     by_chance = choose_cost_limit(rng, reference, rows_per_day, window_days, share, cost, months)
     return AlarmLimits(psi, max(by_chance, tolerated), window_days, rows_per_day)
 
@@ -1009,7 +1012,7 @@ def replay(
     bounds = np.array([limits.psi[name] for name in WATCHED])
     return Replay(psi, psi > bounds, spent, spent > limits.cost_per_1000)
 
-# %% ../nbs/08_monitoring.ipynb #f42bd539
+# %% ../nbs/08_monitoring.ipynb #beec362e
 LABELED_SHARE = 0.5  # of the recent rows: fewer labels say nothing about the days on which a drift began
 
 
@@ -1102,7 +1105,7 @@ def watch(
     realized = realize_by_day(records if LABEL in records else records.assign(**{LABEL: np.nan}), cost)
     return MonitorReport(drift_report(reference, recent, limits), realized, spent, labeled, limits, model)
 
-# %% ../nbs/08_monitoring.ipynb #4afaacc5
+# %% ../nbs/08_monitoring.ipynb #f42bd539
 STYLE = "body{font:16px system-ui;max-width:60em;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em 1em .2em 0}"
 COLORS = {"fine": "#0072B2", "drift without harm": "#8a6d00", "alarm": "#b34700"}
 

@@ -276,6 +276,7 @@ def test_mistakes_and_cost_are_those_of_lesson_03(reference):
 def test_limits_shrink_with_the_rows_and_grow_with_patience(reference):
     few, many, patient = (m.choose_limits(reference, n, false_alarms_per_year=rate, months=400)
                           for n, rate in ((200, 1), (2000, 1), (200, 0.2)))  # fmt: skip
+    assert set(m.choose_limits(reference, 10**6, months=50).psi.values()) == {m.TOLERATED_PSI}
     assert all(many.psi[name] < few.psi[name] <= patient.psi[name] for name in m.WATCHED)
     assert 5 <= many.cost_per_1000 < few.cost_per_1000 <= patient.cost_per_1000
     assert m.choose_limits(reference, 2000, tolerated=50, months=50).cost_per_1000 == 50
