@@ -435,3 +435,45 @@ def test_nothing_to_judge_is_said(reference, limits):
         m.watch(reference, m.read_log("nowhere"))
     with pytest.raises(InputError, match="nothing to compare"):
         m.drift_report(reference, reference.head(0), limits)
+
+
+# ---- what is no prediction
+
+
+def test_explanations_and_health_checks_say_what_they_are(local):
+    import asyncio
+
+    from fraud_demo.app import EXAMPLES, Readiness
+    from fraud_demo.explanation import explain_decision
+    from fraud_demo.serving import get_purpose
+
+    seen = []
+
+    class Watched:
+        "A scorer that notes what each question is for."
+
+        def score(self, data):
+            seen.append(get_purpose())
+            return local.score(data)
+
+        def decide(self, transaction):
+            return self.score(transaction).get_decision()
+
+    payment = EXAMPLES[0].transaction
+    decision = Watched().decide(payment)
+    explain_decision(payment, decision, Watched())
+    asyncio.run(Readiness(Watched()).check())
+    assert seen == ["", "explanation", "probe"] and get_purpose() == ""
+
+
+def test_the_app_logs_where_it_is_told_to(tmp_path, monkeypatch, local):
+    made = []
+    monkeypatch.setattr(m, "main", lambda make=None: made.append(make and make()) or 0)
+    monkeypatch.setattr(m, "make_scorer", lambda: local)
+    monkeypatch.delenv(m.PLACE, raising=False)
+    assert m.run_app() == 0 and made == [None]
+    monkeypatch.setenv(m.PLACE, str(tmp_path / "app"))
+    assert m.run_app() == 0 and isinstance(made[1], m.LoggedScorer)
+    monkeypatch.setenv(m.PLACE, "ftp://host/log")
+    with pytest.raises(InputError, match="no place"):
+        m.run_app()
