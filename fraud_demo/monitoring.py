@@ -13,8 +13,9 @@ __all__ = ['log', 'LOG_COLUMNS', 'PART', 'TICK_S', 'SAID_S', 'PLACE', 'SCORE', '
            'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch', 'draw_bar', 'write_html', 'write_metrics',
            'make_reference', 'read_labels', 'run_monitor']
 
-# %% ../nbs/08_monitoring.ipynb #229565ed
+# %% ../nbs/08_monitoring.ipynb #dd8e3caf
 import errno
+import gc
 import logging
 import os
 import re
@@ -261,6 +262,9 @@ SAID_S = 60.0  # seconds between two lines in the log of the process about the s
 class LogLimits:
     "How much a prediction log holds, in memory and in its place."
 
+    rows_per_request: int = (
+        100  # rows that are kept of a request; of a larger one a random sample, spread evenly
+    )
     part_rows: int = 100_000  # rows after which a part is written
     part_s: float = (
         10.0  # seconds after which a part is written, however small; a killed process loses as much
@@ -276,6 +280,7 @@ class LogState:
 
     written: int = 0  # rows in whole parts
     dropped: int = 0  # rows that are lost, because they could not be written
+    left_out: int = 0  # rows of large requests that are not in the sample
     parts: int = 0  # parts that were written
     deleted: int = 0  # parts that were deleted for their age or for the sum of bytes
     waiting: int = 0  # rows in memory
@@ -292,7 +297,7 @@ class PredictionLog:
     ):
         self.parts, self.limits, self.state = parts, limits or LogLimits(), LogState()
         self._queue, self._batches, self._since = deque(), deque(), 0.0
-        self._lock, self._is_closed = threading.Lock(), threading.Event()
+        self._lock, self._is_closed, self._rng = threading.Lock(), threading.Event(), np.random.default_rng()
         self._next_try, self._wait_s, self._said_at = 0.0, 1.0, -SAID_S
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
@@ -308,15 +313,19 @@ class PredictionLog:
         at: float | None = None,  # seconds since 1970; None: now
     ) -> bool:  # False: the rows were dropped
         "Take over the rows of one request."
-        n = len(features)
+        n, most, rows = len(features), self.limits.rows_per_request, None
         with self._lock:
+            if n > most:
+                rows = ((np.arange(most) + self._rng.random(most)) * (n / most)).astype(np.int64)
+                self.state.left_out, n = self.state.left_out + n - most, most
             if self._is_closed.is_set() or self.state.waiting + n > self.limits.waiting_rows:
                 self.state.dropped += n
                 return False
             self.state.waiting += n
-        self._queue.append(
-            (at or time.time(), request_id, model, model_version or "", features, fraud_probability, is_fraud)
-        )
+        values = (features, fraud_probability, is_fraud)
+        if rows is not None:
+            values = tuple(np.asarray(part)[rows] for part in values)
+        self._queue.append((at or time.time(), request_id, model, model_version or "", rows, *values))
         return True
 
     def close(
@@ -331,6 +340,11 @@ class PredictionLog:
         return self.state
 
     def _run(self):
+        with suppress(ImportError):  # the first rows will say so
+            encode_part(
+                [make_batch([(0.0, "", "", "", None, np.zeros((1, 7)), np.zeros(1), np.zeros(1))])]
+            )  # imports
+            gc.freeze()  # what is imported stays; without this the collector looks at all of it again and again
         with suppress(OSError):  # writing will say so
             self.parts.clean()
         while not self._is_closed.wait(TICK_S):
@@ -340,16 +354,17 @@ class PredictionLog:
         self._write(time.monotonic(), is_last=True)
 
     def _collect(self):
-        "Turn what came in into Arrow batches, a thousand requests at a time."
+        "Turn what came in into Arrow batches, a few requests at a time: meanwhile the others wait."
         while self._queue:
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), 1000))]
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), 250))]
             try:
                 self._since = self._since or time.monotonic()
                 self._batches.append(make_batch(taken))
             except Exception as error:  # rows of a form that nobody expected must not end the thread
                 self._count(
-                    sum(len(item[4]) for item in taken), f"{type(error).__name__}: {error}", is_lost=True
+                    sum(len(item[5]) for item in taken), f"{type(error).__name__}: {error}", is_lost=True
                 )
+            time.sleep(0)
 
     def _write(self, now, is_last=False):
         "Write parts as long as one is due."
@@ -425,16 +440,26 @@ def make_batch(
     "Turn the rows of many requests into columns."
     import pyarrow as pa
 
-    times, ids, models, versions, features, probabilities, flags = zip(*requests, strict=True)
+    times, ids, models, versions, chosen, features, probabilities, flags = zip(*requests, strict=True)
     counts = [len(part) for part in features]
     place = np.repeat(np.arange(len(requests), dtype=np.int32), counts)
     table = np.concatenate(features)
 
     def name(values):
-        return pa.DictionaryArray.from_arrays(place, pa.array(values, pa.string()))
+        known = list(dict.fromkeys(values))
+        if len(known) == len(values):
+            codes = place
+        else:
+            codes = np.array(
+                [known.index(value) for value in values] if known[1:] else [0] * len(values), np.int32
+            )[place]
+        return pa.DictionaryArray.from_arrays(codes, pa.array(known, pa.string()))
 
     at = np.round(np.array(times) * 1e6).astype(np.int64)[place]
-    rows = np.arange(len(place)) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows = np.arange(len(place)) - np.repeat(starts := np.cumsum(counts) - counts, counts)
+    for start, sample in zip(starts, chosen, strict=True):
+        if sample is not None:
+            rows[start : start + len(sample)] = sample
     columns = [
         pa.array(at).cast(pa.timestamp("us", "UTC")),
         name(ids),
@@ -443,8 +468,10 @@ def make_batch(
         name(versions),
     ]
     columns += [np.ascontiguousarray(table[:, i], np.float32) for i in range(len(FEATURES))]
-    columns += [np.concatenate([np.ravel(p) for p in probabilities]).astype(np.float32)]
-    columns += [np.concatenate([np.ravel(f) for f in flags]).astype(bool)]
+    columns += [
+        np.concatenate(values, axis=None).astype(kind)
+        for values, kind in ((probabilities, np.float32), (flags, bool))
+    ]
     return pa.record_batch(
         [pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=make_log_schema()
     )
@@ -540,7 +567,11 @@ def run_app() -> int:  # exit code of the app
     place = os.environ.get(PLACE, "").strip()
     if not place:
         return main()
-    predictions = PredictionLog(open_parts(place))
+    try:
+        predictions = PredictionLog(open_parts(place))
+    except InputError as error:
+        log.error("%s", error)
+        return 1
     try:
         return main(lambda: LoggedScorer(make_scorer(), predictions, load_settings().served_name))
     finally:
@@ -958,8 +989,9 @@ def generate_stream(
     day = np.repeat(np.arange(7 * weeks), rows_per_day)
     end = (end or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
     second = np.tile(np.linspace(0, 86399, rows_per_day), 7 * weeks)
-    at = pd.Timestamp(end) - pd.Timedelta(days=7 * weeks) + pd.to_timedelta(86400 * day + second, unit="s")
-    names = np.char.add(f"{change.replace(' ', '-')}-", np.arange(len(table)).astype(str))
+    seconds = (end - timedelta(days=7 * weeks)).timestamp() + 86400 * day + second
+    at = pd.to_datetime((1e6 * seconds).astype(np.int64), unit="us", utc=True)
+    names = [f"{change.replace(' ', '-')}-{number}" for number in range(len(table))]
     return table.assign(at=at, request_id=names, row=0, day=day)
 
 # %% ../nbs/08_monitoring.ipynb #a064b561

@@ -874,6 +874,11 @@ class Metrics:
 LOG_METRICS = {  # of the prediction log: field of its state, and what it says
     "written": ("counter", "prediction_log_rows_written", "Rows that are in the prediction log."),
     "dropped": ("counter", "prediction_log_rows_dropped", "Rows that could not be logged and are lost."),
+    "left_out": (
+        "counter",
+        "prediction_log_rows_left_out",
+        "Rows of large requests that are not in the sample.",
+    ),
     "parts": ("counter", "prediction_log_parts_written", "Files that were written."),
     "deleted": ("counter", "prediction_log_parts_deleted", "Files that were deleted for age or size."),
     "waiting": ("gauge", "prediction_log_rows_waiting", "Rows in memory that are not written yet."),
@@ -904,7 +909,8 @@ def is_logged(
     "Tell whether the rows of a request belong in the prediction log."
     if predictions is None or call.purpose:
         return False
-    return set(LOGGED) <= {output.name for output in model.outputs} and model.input.shape[1:] == (7,)
+    names = [output.name for output in model.outputs]
+    return all(name in names for name in LOGGED) and model.input.shape[1:] == (7,)
 
 
 def watch_call(
@@ -1452,9 +1458,7 @@ async def serve(
 # %% ../../nbs/workshop/model_server.ipynb #32b7b80c
 def parse_arguments(
     arguments: Sequence[str] | None = None,  # None: the command line
-) -> (
-    argparse.Namespace
-):  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions, log_seconds
+) -> argparse.Namespace:  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions, log_rows_per_request, log_seconds
     "Read the options of the command."
     parser = argparse.ArgumentParser(
         prog="fraud-demo-model-server",
@@ -1484,12 +1488,20 @@ def parse_arguments(
         help=f"keep what is answered in this folder or s3://bucket/prefix (default: {PLACE}, else nowhere)",
     )
     parser.add_argument(
+        "--log-rows-per-request",
+        type=int,
+        default=LogLimits().rows_per_request,
+        help="rows that are logged of one request; of a larger one a random sample (default: %(default)s)",
+    )
+    parser.add_argument(
         "--log-seconds",
         type=float,
         default=LogLimits().part_s,
         help="seconds after which logged predictions are written at the latest (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
+    if options.log_rows_per_request < 1 or options.log_seconds <= 0:
+        parser.error("--log-rows-per-request and --log-seconds must be above 0")
     ports = (options.http_port, options.grpc_port)
     if ports[0] == ports[1] or not all(0 < port < 65536 for port in ports):
         parser.error("--http-port and --grpc-port must be two different ports from 1 to 65535")
@@ -1534,7 +1546,7 @@ def main(
         place = (options.host, options.http_port, options.grpc_port)
         log.info("serving %s at %s, REST on port %d, gRPC on port %d", repository.store, *place)
         if options.log_predictions:
-            limits = LogLimits(part_s=options.log_seconds)
+            limits = LogLimits(options.log_rows_per_request, part_s=options.log_seconds)
             predictions = PredictionLog(open_parts(options.log_predictions), limits)
             log.info("predictions are logged in %s", predictions.parts)
         asyncio.run(serve(repository, *place, options.body_timeout, options.idle_timeout, predictions))

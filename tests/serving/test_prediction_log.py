@@ -38,6 +38,8 @@ def start(folder, tmp_path, place=None, **environ):
         folder,
         "--log-predictions",
         place or tmp_path / "log",
+        "--log-rows-per-request",
+        1_000_000,
         "--log-seconds",
         0.3,
         **environ,
@@ -93,6 +95,17 @@ def test_every_prediction_is_kept_with_what_was_answered(folder, tmp_path):
     assert (big[list(FEATURE_NAMES)].to_numpy() == features).all()
     assert (big["fraud_probability"].to_numpy() == many.fraud_probability).all()
     assert "10007 rows were logged, 0 dropped" in server.log.read_text()
+
+
+def test_of_a_batch_a_sample_is_kept_unless_told_otherwise(folder, tmp_path):
+    with Server(
+        tmp_path / "server.log", "--model-dir", folder, "--log-predictions", tmp_path / "log"
+    ) as server:
+        wait_until(server.is_ready)
+        EndpointScorer(server.url).score(make_rows(10_000))
+        assert read_count(server, "prediction_log_rows_left_out") == 9_900
+        server.stop()
+    assert len(read_log(tmp_path / "log")) == 100
 
 
 def test_what_is_no_prediction_is_left_out(folder, tmp_path):
