@@ -49,7 +49,7 @@ from fraud_demo.core import (
     load_settings,
 )
 from .explanation import Explanation, explain_decision
-from .serving import Scorer, Scores, make_scorer
+from .serving import Scorer, Scores, ask_for, make_scorer
 
 log = logging.getLogger(__name__)
 
@@ -838,7 +838,8 @@ class Readiness:
     def _ask(self, probe):
         what = text = None
         try:
-            self._scorer.decide(EXAMPLES[0].transaction)
+            with ask_for("probe"):
+                self._scorer.decide(EXAMPLES[0].transaction)
         except FraudDemoError as error:
             what, text = error.what, str(error)  # a server's own words go to the log alone
         except Exception as error:
@@ -946,14 +947,16 @@ def finish_predictions(
         time.sleep(0.02)
 
 
-def main() -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start or go on
+def main(
+    make: Callable[[], Scorer] = make_scorer,  # makes the scorer when somebody asks for the first time
+) -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start or go on
     "Run the app as the environment says."
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     is_stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: is_stopped.set())
-    scorer = LazyScorer()
+    scorer = LazyScorer(make)
     try:
         host = os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
         place = (host, read_port(os.environ), read_root_path(os.environ))

@@ -17,7 +17,7 @@ import numpy as np
 
 from .core import FEATURE_NAMES, FEATURES, Decision, Feature, ServiceError, Transaction
 from .data import generate_transactions
-from .serving import Scorer
+from .serving import Scorer, ask_for
 
 # %% ../nbs/06c_explanation.ipynb #cc823a24
 BACKGROUND_ROWS = 100
@@ -201,7 +201,8 @@ def explain_decision(
     row = transaction.to_array()[0]
     repeats, (varied, places) = find_repeats(row, background), vary_row(row)
     is_new = repeats == np.arange(len(COALITIONS))[:, None]
-    scores = scorer.score(np.concatenate([mix_rows(row, background)[is_new.ravel()], varied]))
+    with ask_for("explanation"):
+        scores = scorer.score(np.concatenate([mix_rows(row, background)[is_new.ravel()], varied]))
     if scores.model_version != decision.model_version:
         raise ServiceError(
             "The model changed between the verdict and its reasons.",

@@ -7,7 +7,7 @@ __all__ = ['console', 'Json', 'KERNEL', 'Namespace', 'DryRun', 'Print', 'Wait', 
            'logs', 'show_status', 'show_progress', 'run', 'make_folder', 'train', 'promote', 'rollback', 'show_rows',
            'score', 'choose_scorer', 'app', 'check_kernel', 'doctor', 'check_runs', 'room', 'cluster_connect',
            'cluster_serve', 'cluster_rollback', 'cluster_endpoint', 'cluster_doctor', 'make_project',
-           'make_cluster_cli', 'make_cli', 'main']
+           'make_cluster_cli', 'monitor', 'write_whole', 'make_cli', 'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
@@ -653,6 +653,51 @@ def make_cluster_cli() -> typer.Typer:
         cli.command(name)(globals()[f"cluster_{name}"])
     return cli
 
+# %% ../../nbs/workshop/cli.ipynb #2b6cb5c0
+def monitor(
+    log: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the prediction log.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet: request_id, fraud, perhaps row.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a page for people here.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="Write gauges for Prometheus here.")] = None,
+    days: Annotated[int, typer.Option(help="Days that are looked at together.", min=1)] = 7,
+    as_json: Json = False,
+) -> None:
+    """Judge the champion from the prediction log and late labels; exit 1 on an alarm.
+
+    Example: fraud-demo monitor --labels labels.csv --report monitor.html
+    """
+    from fraud_demo.monitoring import run_monitor, write_html, write_metrics
+
+    found = run_monitor(load_settings(), log, labels, days)
+    for path, write in ((report, write_html), (metrics, write_metrics)):
+        if path:
+            write_whole(path, write(found))
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        show_table(found.drift.table, "Drift")
+        console.print(str(found), soft_wrap=True)
+    if found.verdict == "alarm":
+        raise typer.Exit(1)
+
+
+def write_whole(
+    path: Path,  # file to write
+    text: str,  # its whole content
+) -> None:  # InputError when it cannot be written
+    "Write a file aside and rename it: whoever reads it at that moment sees all of it."
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written.", f"{error.strerror}.", "Name another file.") from None
+
 # %% ../../nbs/workshop/cli.ipynb #92d7cba6
 def make_cli() -> typer.Typer:
     "Put the commands together."
@@ -664,7 +709,7 @@ def make_cli() -> typer.Typer:
     )
     lessons = typer.Typer(no_args_is_help=True, help="Run the lessons headless.")
     lessons.command()(run)
-    for command in (doctor, up, down, status, logs, train, promote, rollback, score, app, room):
+    for command in (doctor, up, down, status, logs, train, promote, rollback, score, app, monitor, room):
         cli.command()(command)
     cli.add_typer(lessons, name="lessons")
     cli.add_typer(make_cluster_cli(), name="cluster")

@@ -311,7 +311,7 @@ def plan_model_server(
 ) -> Program:
     "Plan the V2 model server."
     places = ("--http-port", str(ports["model_server"]), "--grpc-port", str(ports["model_server.grpc"]))
-    return Program("model_server", ("fraud-demo-model-server", *places))
+    return Program("model_server", ("fraud-demo-model-server", *places, "--log-predictions", "predictions"))
 
 # %% ../../nbs/workshop/stack.ipynb #31f55f5d
 def plan_app(
@@ -404,7 +404,15 @@ def choose_socket(
     return Path(tempfile.mkdtemp(prefix="fraud-demo-")) / "supervisor.sock"
 
 # %% ../../nbs/workshop/stack.ipynb #dc67f9cb
-DROPPED = ("AWS_", "MLFLOW_", "SUPERVISOR_", "FRAUD_DEMO_DATA", "MPLBACKEND", "INFERENCE_ENDPOINT")
+DROPPED = (
+    "AWS_",
+    "MLFLOW_",
+    "SUPERVISOR_",
+    "FRAUD_DEMO_DATA",
+    "FRAUD_DEMO_PREDICTION_LOG",
+    "MPLBACKEND",
+    "INFERENCE_ENDPOINT",
+)
 
 # %% ../../nbs/workshop/stack.ipynb #ebc56ce6
 def list_given(

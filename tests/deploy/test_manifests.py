@@ -39,12 +39,13 @@ FREE = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "s
 EXPECTED = {
     "openshift-ai-3": {"Namespace", "ServiceAccount", "Role", "RoleBinding", "ConfigMap", "Secret", "Service",
                        "PersistentVolumeClaim", "Deployment", "StatefulSet", "BuildConfig", "ImageStream", "Notebook",
-                       "NetworkPolicy", "ObjectBucketClaim", "Route", "InferenceService", "ServingRuntime"},
+                       "NetworkPolicy", "ObjectBucketClaim", "Route", "InferenceService", "ServingRuntime",
+                       "PrometheusRule"},
     "openshift-ai-2-modelmesh": {"Namespace", "Role", "RoleBinding", "ConfigMap", "Service", "PersistentVolumeClaim",
                                  "Deployment", "StatefulSet", "BuildConfig", "ImageStream", "Notebook", "NetworkPolicy",
                                  "ObjectBucketClaim", "Route", "InferenceService", "ServingRuntime"},
     "kserve": {"Namespace", "Service", "Deployment", "StatefulSet", "NetworkPolicy", "InferenceService",
-               "ServingRuntime", "ServiceMonitor"},
+               "ServingRuntime", "ServiceMonitor", "PrometheusRule"},
 }  # fmt: skip
 
 
@@ -163,6 +164,7 @@ def test_unknown_kind_is_found():
         ("image.openshift.io/v1", "ImageStream"),
         ("objectbucket.io/v1alpha1", "ObjectBucketClaim"),
         ("monitoring.coreos.com/v1", "ServiceMonitor"),
+        ("monitoring.coreos.com/v1", "PrometheusRule"),
     ],
 )
 def test_kinds_of_the_platform_have_their_group(group, kind):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import boto3
@@ -22,7 +23,7 @@ from tests.conftest import BIN, ROOT
 NAME = "DNN-credit-card-fraud"
 HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
 FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
-NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "10", "10b")
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "08", "10", "10b")
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +287,7 @@ def test_a_lesson_run_too_early_names_the_one_it_needs(road, tmp_path):
         ("06b", "lesson 05"),
         ("06c", "lesson 05"),
         ("07", "run lesson 05 first"),
+        ("08", "Run lesson 05 first"),
         ("10", "Run lesson 05 first."),
         ("10b", "Run lesson 05 first."),
     ):
@@ -448,6 +450,59 @@ def test_promote_and_rollback_commands_move_what_serves(road):
     assert road.status()["model"]["version"] == before
     done = road.run("promote", "99", check=False)
     assert done.returncode == 1 and done.stderr.count("\n") == 3 and "no version 99" in done.stderr
+
+
+def test_the_log_of_the_stack_holds_predictions_and_monitor_judges_them(road, tmp_path):
+    """The lessons asked the champion; explanations and health checks of the app are no predictions."""
+    import pandas as pd
+
+    from fraud_demo.monitoring import read_log
+
+    found = read_log(road.home / "predictions", model="credit-card-fraud")
+    assert len(found) > 1000 and not found.attrs["unreadable"]
+    body = {
+        "inputs": [
+            {"name": "dense_input", "shape": [200, 7], "datatype": "FP32", "data": (HARMLESS + FRAUD) * 100}
+        ]
+    }
+    answer = requests.post(road.status()["model"]["endpoint"], json=body | {"id": "monitored"}, timeout=30)
+    assert answer.status_code == 200
+    labels = tmp_path / "labels.csv"
+    pd.DataFrame({"request_id": "monitored", "row": range(200), "fraud": [0, 1] * 100}).to_csv(
+        labels, index=False
+    )
+    for _ in range(120):
+        if "monitored" in set(read_log(road.home / "predictions")["request_id"]):
+            break
+        time.sleep(0.5)
+    page, gauges = tmp_path / "report" / "monitor.html", tmp_path / "monitor.prom"
+    done = road.run(
+        "monitor", "--labels", labels, "--report", page, "--metrics", gauges, "--json", check=False
+    )
+    said = json.loads(done.stdout)
+    assert done.returncode == (said["verdict"] == "alarm") and said["rows"] >= 100, done.stderr
+    assert said["labeled"] > 0 and said["drift"].keys() == {*FEATURE_NAMES, "fraud_probability"}
+    assert (
+        said["verdict"].capitalize() in page.read_text() and "fraud_demo_monitor_alarm" in gauges.read_text()
+    )
+    for options, code, words in (
+        (["--labels", tmp_path / "none.csv"], 2, "cannot be read"),
+        (["--log", tmp_path / "nothing"], 1, "holds no prediction"),
+        (["--log", "ftp://host/log"], 2, "no place for a log"),
+    ):
+        done = road.run("monitor", *options, check=False)
+        assert done.returncode == code and words in done.stderr and "Traceback" not in done.stderr, (
+            done.stderr
+        )
+
+
+def test_lesson_08_leaves_the_champion_alone(road, settings):
+    from fraud_demo.registry import list_turns
+
+    turns = list_turns(replace(settings, seat="watch"))
+    assert [row[3] for row in turns.rows][::-1][:3] == ["promote", "promote", "rollback"]
+    served = requests.get(f"{road.url('model_server')}/v2/models", timeout=10).json()["models"]
+    assert "credit-card-fraud" in served and "credit-card-fraud-watch" not in served
 
 
 def test_score_command_gives_the_same_file_from_both_places(road, tmp_path):

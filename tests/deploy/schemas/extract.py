@@ -23,7 +23,7 @@ LEFT_OUT = {"status", "affinity", "initContainers", "ephemeralContainers", "tran
             "cinder", "csi", "downwardAPI", "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo",
             "glusterfs", "iscsi", "nfs", "photonPersistentDisk", "portworxVolume", "projected", "quobyte",
             "rbd", "scaleIO", "storageos", "vsphereVolume", "windowsOptions", "resourceClaims", "resizePolicy",
-            "jenkinsPipelineStrategy", "customStrategy"}  # fmt: skip
+            "jenkinsPipelineStrategy", "customStrategy", "partial_response_strategy"}  # fmt: skip
 
 
 def simplify(
