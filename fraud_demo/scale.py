@@ -6,10 +6,11 @@
 __all__ = ['log', 'LAYOUT', 'MANIFEST', 'RAY_SETTINGS', 'ENGINES', 'explain_storage', 'open_bucket', 'Folder', 'open_folder',
            'Model', 'open_scorer', 'load_model', 'ShardTask', 'ShardOutcome', 'name_record', 'score_shard', 'try_shard',
            'read_record', 'holds', 'collect_manifest', 'write_manifest', 'run_here', 'end_with_parent', 'start_pool',
-           'run_until_broken', 'run_pool', 'set_variables', 'start_ray', 'ShardActor', 'run_ray', 'count_cores',
-           'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer', 'score_frame']
+           'run_until_broken', 'run_pool', 'set_variables', 'connect_ray', 'start_ray', 'ShardActor', 'run_ray',
+           'count_cores', 'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer',
+           'score_frame']
 
-# %% ../nbs/09_scale.ipynb #af9fc3b7
+# %% ../nbs/09_scale.ipynb #4585d21b
 import contextlib
 import hashlib
 import json
@@ -47,7 +48,7 @@ from .serving import LocalScorer
 
 log = logging.getLogger("fraud_demo.scale")
 
-# %% ../nbs/09_scale.ipynb #cf7858b5
+# %% ../nbs/09_scale.ipynb #31dbf751
 @contextlib.contextmanager
 def explain_storage(
     place: str,  # folder, for messages
@@ -82,7 +83,7 @@ def open_bucket(
         tls_ca_file_path=ca_bundle,
     )
 
-# %% ../nbs/09_scale.ipynb #187e3eac
+# %% ../nbs/09_scale.ipynb #e1ab12f8
 @dataclass(frozen=True)
 class Folder:
     "A folder of files, on a disk or in a bucket."
@@ -205,7 +206,7 @@ class Folder:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-# %% ../nbs/09_scale.ipynb #c8c96585
+# %% ../nbs/09_scale.ipynb #67e4ceb7
 def open_folder(
     place: str | Path | Folder,  # a path, s3://bucket/prefix, or the folder itself
     settings: Settings | None = None,  # where the bucket's key is; None: read them
@@ -227,7 +228,7 @@ def open_folder(
         )
     return Folder(text, settings.object_store, settings.ca_bundle)
 
-# %% ../nbs/09_scale.ipynb #2f8752d8
+# %% ../nbs/09_scale.ipynb #c32d3b63
 @dataclass(frozen=True)
 class Model:
     "A model file that travels to whoever scores."
@@ -279,7 +280,7 @@ def load_model(
         )
     return Model(content, version)
 
-# %% ../nbs/09_scale.ipynb #0d424d90
+# %% ../nbs/09_scale.ipynb #3beadfbb
 LAYOUT = 1  # of parts and records; another number makes old ones worthless
 
 
@@ -341,7 +342,7 @@ def score_shard(
     task.target.write(name_record(task.name), json.dumps(record).encode())
     return record
 
-# %% ../nbs/09_scale.ipynb #60def190
+# %% ../nbs/09_scale.ipynb #b435ed73
 def try_shard(
     task: ShardTask,  # what to score
 ) -> ShardOutcome:
@@ -358,7 +359,7 @@ def try_shard(
             (f"{task.name} could not be scored.", f"{why}.", "Call again when this is mended."),
         )
 
-# %% ../nbs/09_scale.ipynb #25a6beed
+# %% ../nbs/09_scale.ipynb #145ec786
 def read_record(
     target: Folder,  # where the parts are
     shard: str,  # its name
@@ -384,7 +385,7 @@ def holds(
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
 
-# %% ../nbs/09_scale.ipynb #356218d9
+# %% ../nbs/09_scale.ipynb #b60fac56
 MANIFEST = "_manifest.json"
 
 
@@ -418,7 +419,7 @@ def write_manifest(
             return manifest
         manifest = again
 
-# %% ../nbs/09_scale.ipynb #d3edaf12
+# %% ../nbs/09_scale.ipynb #16aeebd5
 def run_here(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # not used
@@ -427,7 +428,7 @@ def run_here(
     "Score one shard after the other, in this process."
     return map(try_shard, tasks)
 
-# %% ../nbs/09_scale.ipynb #a7bf7fa2
+# %% ../nbs/09_scale.ipynb #cb994ac4
 def end_with_parent() -> None:
     "End this process when the one that started it is gone, however that ended."
 
@@ -486,7 +487,7 @@ def run_pool(
                  "Cut the shard into smaller ones, or give the machine more memory."),
             )  # fmt: skip
 
-# %% ../nbs/09_scale.ipynb #c02cd3a3
+# %% ../nbs/09_scale.ipynb #88324542
 RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: then all its servers bind to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -508,6 +509,34 @@ def set_variables(
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
+def connect_ray(
+    ray: Any,  # the module
+    address: str | None,  # of a cluster; None: start one
+    local: Mapping[str, Any],  # how to start it
+) -> None:  # ServiceError when there is none, or one that is open to the network
+    "Connect to Ray, or start it; a busy machine may need more than the half minute that Ray allows itself."
+    for attempt in range(3):
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **local)
+            break
+        except Exception as error:  # Ray gives a plain Exception when its own processes are late
+            ray.shutdown()
+            if address or attempt == 2:
+                raise ServiceError(
+                    f"Ray {'does not answer at ' + address if address else 'did not start'}.",
+                    f"{' '.join(str(error).split())[:160].rstrip('.')}.",
+                    "Correct the address."
+                    if address
+                    else "Try again when the machine is less busy, or use the pool.",
+                ) from None
+    if not address and ray.util.get_node_ip_address() != "127.0.0.1":
+        raise ServiceError(
+            "Ray would listen on every address of this machine.",
+            "It was imported before its settings were made.",
+            "Start a new process, and import Ray nowhere else.",
+        )
+
+
 @contextlib.contextmanager
 def start_ray(
     workers: int,  # actors
@@ -520,24 +549,12 @@ def start_ray(
         local = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1",
                  "_temp_dir": folder, "object_store_memory": 100 * 2**20}  # fmt: skip
         try:
-            ray.init(
-                address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local)
-            )
-            if not address and ray.util.get_node_ip_address() != "127.0.0.1":
-                raise ServiceError(
-                    "Ray would listen on every address of this machine.",
-                    "It was imported before its settings were made.",
-                    "Start a new process, and import Ray nowhere else.",
-                )
+            connect_ray(ray, address, {} if address else local)
             yield ray
-        except ConnectionError:
-            raise ServiceError(
-                f"There is no Ray cluster at {address}.", "It does not answer.", "Correct the address."
-            ) from None
         finally:
             ray.shutdown()
 
-# %% ../nbs/09_scale.ipynb #9bb6fea9
+# %% ../nbs/09_scale.ipynb #6c80be53
 class ShardActor:
     "A process of Ray that scores the shards whose numbers it gets."
 
@@ -576,7 +593,7 @@ def run_ray(
             told = json.loads(row["outcome"])
             yield ShardOutcome(told["shard"], told["record"], told["error"] and tuple(told["error"]))
 
-# %% ../nbs/09_scale.ipynb #d9af88d7
+# %% ../nbs/09_scale.ipynb #d6a642b2
 def count_cores() -> int:
     "Return how many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -667,7 +684,7 @@ def score_dataset(
     seconds = time.perf_counter() - started
     return DatasetScores(engine, len(own), len(good), len(own) - len(todo), failed, rows, seconds, manifest)
 
-# %% ../nbs/09_scale.ipynb #af78f55a
+# %% ../nbs/09_scale.ipynb #0973b5a3
 def find_slice(
     environ: Mapping[str, str],  # environment variables
 ) -> tuple[int, int]:  # number from 0, and how many there are; (0, 1) outside an Indexed Job
@@ -708,7 +725,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
         log.error("%s: %s", outcome.shard, " ".join(outcome.error))
     return 1 if scored.failed else 0
 
-# %% ../nbs/09_scale.ipynb #978dbca8
+# %% ../nbs/09_scale.ipynb #fbd733af
 def make_arrow_scorer(
     model: Model,  # who scores
     rows: int = 100_000,  # rows that are scored at once
