@@ -10,7 +10,7 @@ __all__ = ['log', 'LAYOUT', 'MANIFEST', 'RAY_SETTINGS', 'ENGINES', 'explain_stor
            'count_cores', 'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer',
            'score_frame']
 
-# %% ../nbs/09_scale.ipynb #4585d21b
+# %% ../nbs/09_scale.ipynb #52b2e987
 import contextlib
 import hashlib
 import json
@@ -48,7 +48,7 @@ from .serving import LocalScorer
 
 log = logging.getLogger("fraud_demo.scale")
 
-# %% ../nbs/09_scale.ipynb #31dbf751
+# %% ../nbs/09_scale.ipynb #687ebd8d
 @contextlib.contextmanager
 def explain_storage(
     place: str,  # folder, for messages
@@ -83,7 +83,7 @@ def open_bucket(
         tls_ca_file_path=ca_bundle,
     )
 
-# %% ../nbs/09_scale.ipynb #e1ab12f8
+# %% ../nbs/09_scale.ipynb #02e3bb84
 @dataclass(frozen=True)
 class Folder:
     "A folder of files, on a disk or in a bucket."
@@ -206,7 +206,7 @@ class Folder:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-# %% ../nbs/09_scale.ipynb #67e4ceb7
+# %% ../nbs/09_scale.ipynb #3e26c390
 def open_folder(
     place: str | Path | Folder,  # a path, s3://bucket/prefix, or the folder itself
     settings: Settings | None = None,  # where the bucket's key is; None: read them
@@ -228,7 +228,7 @@ def open_folder(
         )
     return Folder(text, settings.object_store, settings.ca_bundle)
 
-# %% ../nbs/09_scale.ipynb #c32d3b63
+# %% ../nbs/09_scale.ipynb #57616403
 @dataclass(frozen=True)
 class Model:
     "A model file that travels to whoever scores."
@@ -262,8 +262,9 @@ def load_model(
     "Read a model file from wherever it is."
     if isinstance(place, Model):
         return place
-    folder, _, name = str(place).rstrip("/").rpartition("/")
-    with explain_storage(str(place)):
+    place = str(place) if "://" in str(place) else str(Path(place).expanduser().absolute())
+    folder, _, name = place.rstrip("/").rpartition("/")
+    with explain_storage(place):
         content = open_folder(folder or "/", settings).read(name) if name.endswith(".onnx") else None
         if content is None:
             whole = open_folder(place, settings)
@@ -280,7 +281,7 @@ def load_model(
         )
     return Model(content, version)
 
-# %% ../nbs/09_scale.ipynb #3beadfbb
+# %% ../nbs/09_scale.ipynb #3b8ac611
 LAYOUT = 1  # of parts and records; another number makes old ones worthless
 
 
@@ -342,7 +343,7 @@ def score_shard(
     task.target.write(name_record(task.name), json.dumps(record).encode())
     return record
 
-# %% ../nbs/09_scale.ipynb #b435ed73
+# %% ../nbs/09_scale.ipynb #9145d81d
 def try_shard(
     task: ShardTask,  # what to score
 ) -> ShardOutcome:
@@ -359,7 +360,7 @@ def try_shard(
             (f"{task.name} could not be scored.", f"{why}.", "Call again when this is mended."),
         )
 
-# %% ../nbs/09_scale.ipynb #145ec786
+# %% ../nbs/09_scale.ipynb #0bff8377
 def read_record(
     target: Folder,  # where the parts are
     shard: str,  # its name
@@ -385,7 +386,7 @@ def holds(
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
 
-# %% ../nbs/09_scale.ipynb #b60fac56
+# %% ../nbs/09_scale.ipynb #eb1ca804
 MANIFEST = "_manifest.json"
 
 
@@ -419,7 +420,7 @@ def write_manifest(
             return manifest
         manifest = again
 
-# %% ../nbs/09_scale.ipynb #16aeebd5
+# %% ../nbs/09_scale.ipynb #9d7de9ce
 def run_here(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # not used
@@ -428,7 +429,7 @@ def run_here(
     "Score one shard after the other, in this process."
     return map(try_shard, tasks)
 
-# %% ../nbs/09_scale.ipynb #cb994ac4
+# %% ../nbs/09_scale.ipynb #a7f17272
 def end_with_parent() -> None:
     "End this process when the one that started it is gone, however that ended."
 
@@ -487,7 +488,7 @@ def run_pool(
                  "Cut the shard into smaller ones, or give the machine more memory."),
             )  # fmt: skip
 
-# %% ../nbs/09_scale.ipynb #88324542
+# %% ../nbs/09_scale.ipynb #e42d3f9b
 RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: then all its servers bind to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -554,7 +555,7 @@ def start_ray(
         finally:
             ray.shutdown()
 
-# %% ../nbs/09_scale.ipynb #6c80be53
+# %% ../nbs/09_scale.ipynb #e635e09a
 class ShardActor:
     "A process of Ray that scores the shards whose numbers it gets."
 
@@ -593,7 +594,7 @@ def run_ray(
             told = json.loads(row["outcome"])
             yield ShardOutcome(told["shard"], told["record"], told["error"] and tuple(told["error"]))
 
-# %% ../nbs/09_scale.ipynb #d6a642b2
+# %% ../nbs/09_scale.ipynb #1a5ded45
 def count_cores() -> int:
     "Return how many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -684,7 +685,7 @@ def score_dataset(
     seconds = time.perf_counter() - started
     return DatasetScores(engine, len(own), len(good), len(own) - len(todo), failed, rows, seconds, manifest)
 
-# %% ../nbs/09_scale.ipynb #0973b5a3
+# %% ../nbs/09_scale.ipynb #40fd46b1
 def find_slice(
     environ: Mapping[str, str],  # environment variables
 ) -> tuple[int, int]:  # number from 0, and how many there are; (0, 1) outside an Indexed Job
@@ -725,7 +726,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
         log.error("%s: %s", outcome.shard, " ".join(outcome.error))
     return 1 if scored.failed else 0
 
-# %% ../nbs/09_scale.ipynb #fbd733af
+# %% ../nbs/09_scale.ipynb #dbbc5819
 def make_arrow_scorer(
     model: Model,  # who scores
     rows: int = 100_000,  # rows that are scored at once
