@@ -6,11 +6,11 @@
 __all__ = ['log', 'LAYOUT', 'MANIFEST', 'RAY_SETTINGS', 'ENGINES', 'explain_storage', 'open_bucket', 'Folder', 'open_folder',
            'Model', 'open_scorer', 'load_model', 'ShardTask', 'ShardOutcome', 'name_record', 'score_shard', 'try_shard',
            'read_record', 'holds', 'collect_manifest', 'write_manifest', 'run_here', 'end_with_parent', 'start_pool',
-           'run_until_broken', 'run_pool', 'set_variables', 'connect_ray', 'start_ray', 'ShardActor', 'run_ray',
+           'run_until_broken', 'explain_kill', 'run_pool', 'set_variables', 'connect_ray', 'start_ray', 'run_ray',
            'count_cores', 'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer',
            'score_frame']
 
-# %% ../nbs/09_scale.ipynb #52b2e987
+# %% ../nbs/09_scale.ipynb #3832dd9d
 import contextlib
 import hashlib
 import json
@@ -48,7 +48,7 @@ from .serving import LocalScorer
 
 log = logging.getLogger("fraud_demo.scale")
 
-# %% ../nbs/09_scale.ipynb #687ebd8d
+# %% ../nbs/09_scale.ipynb #d03b92eb
 @contextlib.contextmanager
 def explain_storage(
     place: str,  # folder, for messages
@@ -83,7 +83,7 @@ def open_bucket(
         tls_ca_file_path=ca_bundle,
     )
 
-# %% ../nbs/09_scale.ipynb #02e3bb84
+# %% ../nbs/09_scale.ipynb #f17f0d93
 @dataclass(frozen=True)
 class Folder:
     "A folder of files, on a disk or in a bucket."
@@ -206,7 +206,7 @@ class Folder:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-# %% ../nbs/09_scale.ipynb #3e26c390
+# %% ../nbs/09_scale.ipynb #923da665
 def open_folder(
     place: str | Path | Folder,  # a path, s3://bucket/prefix, or the folder itself
     settings: Settings | None = None,  # where the bucket's key is; None: read them
@@ -228,7 +228,7 @@ def open_folder(
         )
     return Folder(text, settings.object_store, settings.ca_bundle)
 
-# %% ../nbs/09_scale.ipynb #57616403
+# %% ../nbs/09_scale.ipynb #e7f0f9c5
 @dataclass(frozen=True)
 class Model:
     "A model file that travels to whoever scores."
@@ -269,7 +269,7 @@ def load_model(
         if content is None:
             whole = open_folder(place, settings)
             files, path = whole.connect()
-            selector = import_extra("pyarrow.fs", "data").FileSelector(path, True)
+            selector = import_extra("pyarrow.fs", "data").FileSelector(path, recursive=True)
             found = [info.path for info in (files.get_file_info(selector) if whole.exists() else [])
                      if info.path.endswith(".onnx")]  # fmt: skip
             content = files.open_input_stream(found[0]).read() if len(found) == 1 else None
@@ -281,7 +281,7 @@ def load_model(
         )
     return Model(content, version)
 
-# %% ../nbs/09_scale.ipynb #3b8ac611
+# %% ../nbs/09_scale.ipynb #aaa53500
 LAYOUT = 1  # of parts and records; another number makes old ones worthless
 
 
@@ -343,7 +343,7 @@ def score_shard(
     task.target.write(name_record(task.name), json.dumps(record).encode())
     return record
 
-# %% ../nbs/09_scale.ipynb #9145d81d
+# %% ../nbs/09_scale.ipynb #71eee92d
 def try_shard(
     task: ShardTask,  # what to score
 ) -> ShardOutcome:
@@ -360,7 +360,7 @@ def try_shard(
             (f"{task.name} could not be scored.", f"{why}.", "Call again when this is mended."),
         )
 
-# %% ../nbs/09_scale.ipynb #0bff8377
+# %% ../nbs/09_scale.ipynb #e64d4660
 def read_record(
     target: Folder,  # where the parts are
     shard: str,  # its name
@@ -386,7 +386,7 @@ def holds(
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
 
-# %% ../nbs/09_scale.ipynb #eb1ca804
+# %% ../nbs/09_scale.ipynb #db5acd19
 MANIFEST = "_manifest.json"
 
 
@@ -420,7 +420,7 @@ def write_manifest(
             return manifest
         manifest = again
 
-# %% ../nbs/09_scale.ipynb #9d7de9ce
+# %% ../nbs/09_scale.ipynb #1435abdc
 def run_here(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # not used
@@ -429,7 +429,7 @@ def run_here(
     "Score one shard after the other, in this process."
     return map(try_shard, tasks)
 
-# %% ../nbs/09_scale.ipynb #a7f17272
+# %% ../nbs/09_scale.ipynb #d34ff045
 def end_with_parent() -> None:
     "End this process when the one that started it is gone, however that ended."
 
@@ -468,6 +468,18 @@ def run_until_broken(
             lost.extend(running.values())
 
 
+def explain_kill(
+    shard: str,  # its name
+) -> ShardOutcome:
+    "Say that scoring a shard killed its process again and again."
+    return ShardOutcome(
+        shard,
+        None,
+        ("The process that scored it was killed more than once.", "Most often it wanted too much memory.",
+         "Cut the shard into smaller ones, or give the machine more memory."),
+    )  # fmt: skip
+
+
 def run_pool(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # processes
@@ -481,14 +493,9 @@ def run_pool(
         alone = []
         yield from run_until_broken(deque([task]), 1, alone)
         if alone:
-            yield ShardOutcome(
-                task.name,
-                None,
-                ("The process that scored it was killed twice.", "Most often it wanted too much memory.",
-                 "Cut the shard into smaller ones, or give the machine more memory."),
-            )  # fmt: skip
+            yield explain_kill(task.name)
 
-# %% ../nbs/09_scale.ipynb #e42d3f9b
+# %% ../nbs/09_scale.ipynb #c4c02e2b
 RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: then all its servers bind to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -555,46 +562,31 @@ def start_ray(
         finally:
             ray.shutdown()
 
-# %% ../nbs/09_scale.ipynb #e635e09a
-class ShardActor:
-    "A process of Ray that scores the shards whose numbers it gets."
-
-    def __init__(
-        self,
-        tasks: Sequence[ShardTask],  # all shards of the run
-    ):
-        self.tasks = tasks
-
-    def __call__(
-        self,
-        row: Mapping,  # number of a shard
-    ) -> dict:  # one row of text, the outcome as JSON
-        "Score one shard."
-        return {"outcome": json.dumps(asdict(try_shard(self.tasks[int(row["number"])])))}
-
-
+# %% ../nbs/09_scale.ipynb #2810c243
 def run_ray(
     tasks: Sequence[ShardTask],  # shards to score
-    workers: int,  # actors
+    workers: int,  # shards in work at once
     address: str | None = None,  # of a cluster; None: start one on this machine, for this call
 ) -> Iterator[ShardOutcome]:  # as they are done
-    "Score shards with Ray Data."
+    "Score shards with Ray Data; Ray itself gives the shard of a killed process to another one."
+
+    def score_row(row):
+        return {"outcome": json.dumps(asdict(try_shard(tasks[row["number"]])))}
+
     with start_ray(workers, address):
         data = import_extra("ray.data", "scale")
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context, left = data.DataContext.get_current(), {task.name for task in tasks}
+        context.enable_progress_bars, context.max_errored_blocks = False, len(tasks)
         numbers = data.from_items([{"number": n} for n in range(len(tasks))], override_num_blocks=len(tasks))
-        scored = numbers.map(
-            ShardActor,
-            fn_constructor_args=(tasks,),
-            compute=data.ActorPoolStrategy(size=min(workers, len(tasks))),
-            num_cpus=0.5,  # with whole ones the actors would leave none to read the numbers
-        )
+        scored = numbers.map(score_row, compute=data.TaskPoolStrategy(workers), max_retries=3)
         for row in scored.iter_rows():
             told = json.loads(row["outcome"])
+            left.discard(told["shard"])
             yield ShardOutcome(told["shard"], told["record"], told["error"] and tuple(told["error"]))
+    yield from map(explain_kill, sorted(left))
 
-# %% ../nbs/09_scale.ipynb #1a5ded45
+# %% ../nbs/09_scale.ipynb #2c53a257
 def count_cores() -> int:
     "Return how many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -685,7 +677,7 @@ def score_dataset(
     seconds = time.perf_counter() - started
     return DatasetScores(engine, len(own), len(good), len(own) - len(todo), failed, rows, seconds, manifest)
 
-# %% ../nbs/09_scale.ipynb #40fd46b1
+# %% ../nbs/09_scale.ipynb #297ec4c9
 def find_slice(
     environ: Mapping[str, str],  # environment variables
 ) -> tuple[int, int]:  # number from 0, and how many there are; (0, 1) outside an Indexed Job
@@ -726,7 +718,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
         log.error("%s: %s", outcome.shard, " ".join(outcome.error))
     return 1 if scored.failed else 0
 
-# %% ../nbs/09_scale.ipynb #dbbc5819
+# %% ../nbs/09_scale.ipynb #a6dd1044
 def make_arrow_scorer(
     model: Model,  # who scores
     rows: int = 100_000,  # rows that are scored at once
