@@ -99,7 +99,11 @@ def test_command_scores_what_its_number_says(container, tmp_path):
         pq.write_table(table, tmp_path / "in" / f"{number}.parquet")
     (tmp_path / "in" / "5.parquet").write_text("not a table")
     save_onnx(tmp_path / "model.onnx")
-    own = {"SCORE_SOURCE": tmp_path / "in", "SCORE_TARGET": tmp_path / "out", "SCORE_MODEL": tmp_path / "model.onnx"}
+    own = {
+        "SCORE_SOURCE": tmp_path / "in",
+        "SCORE_TARGET": tmp_path / "out",
+        "SCORE_MODEL": tmp_path / "model.onnx",
+    }
     values = read_variables(container) | {name: str(path) for name, path in own.items()}
 
     def run(index: str) -> subprocess.CompletedProcess:

@@ -38,7 +38,9 @@ def folder(tmp_path_factory):
     for seed, name in enumerate(SHARDS):
         values = make_rows(20_000, seed).astype(np.float64)
         table = pa.table({name: values[:, i] for i, name in enumerate(FEATURE_NAMES)})
-        pq.write_table(table.append_column("row", pa.array(np.arange(20_000) + 20_000 * seed)), base / "in" / name)
+        pq.write_table(
+            table.append_column("row", pa.array(np.arange(20_000) + 20_000 * seed)), base / "in" / name
+        )
     assert score_dataset(base / "in", base / "process", load_model(base / "model.onnx", "1")).done == 8
     return base
 
@@ -114,7 +116,9 @@ def ray_driver(folder, tmp_path):
 def wait_until_gone(pids: list[int], seconds: float = 60) -> None:
     """Wait until processes have ended."""
     end = time.monotonic() + seconds
-    while left := [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]:
+    while left := [
+        pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+    ]:
         assert time.monotonic() < end, [psutil.Process(pid).cmdline() for pid in left]
         time.sleep(0.2)
 
