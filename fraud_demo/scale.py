@@ -10,7 +10,7 @@ __all__ = ['log', 'LAYOUT', 'MANIFEST', 'RAY_SETTINGS', 'ENGINES', 'explain_stor
            'count_cores', 'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer',
            'score_frame']
 
-# %% ../nbs/09_scale.ipynb #3832dd9d
+# %% ../nbs/09_scale.ipynb #0a131901
 import contextlib
 import hashlib
 import json
@@ -48,7 +48,7 @@ from .serving import LocalScorer
 
 log = logging.getLogger("fraud_demo.scale")
 
-# %% ../nbs/09_scale.ipynb #d03b92eb
+# %% ../nbs/09_scale.ipynb #174c2ff9
 @contextlib.contextmanager
 def explain_storage(
     place: str,  # folder, for messages
@@ -83,7 +83,7 @@ def open_bucket(
         tls_ca_file_path=ca_bundle,
     )
 
-# %% ../nbs/09_scale.ipynb #f17f0d93
+# %% ../nbs/09_scale.ipynb #e4ddbb29
 @dataclass(frozen=True)
 class Folder:
     "A folder of files, on a disk or in a bucket."
@@ -206,7 +206,7 @@ class Folder:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-# %% ../nbs/09_scale.ipynb #923da665
+# %% ../nbs/09_scale.ipynb #e5a5a32b
 def open_folder(
     place: str | Path | Folder,  # a path, s3://bucket/prefix, or the folder itself
     settings: Settings | None = None,  # where the bucket's key is; None: read them
@@ -228,7 +228,7 @@ def open_folder(
         )
     return Folder(text, settings.object_store, settings.ca_bundle)
 
-# %% ../nbs/09_scale.ipynb #e7f0f9c5
+# %% ../nbs/09_scale.ipynb #9bac04fb
 @dataclass(frozen=True)
 class Model:
     "A model file that travels to whoever scores."
@@ -281,7 +281,7 @@ def load_model(
         )
     return Model(content, version)
 
-# %% ../nbs/09_scale.ipynb #aaa53500
+# %% ../nbs/09_scale.ipynb #d2876518
 LAYOUT = 1  # of parts and records; another number makes old ones worthless
 
 
@@ -343,7 +343,7 @@ def score_shard(
     task.target.write(name_record(task.name), json.dumps(record).encode())
     return record
 
-# %% ../nbs/09_scale.ipynb #71eee92d
+# %% ../nbs/09_scale.ipynb #7fb98456
 def try_shard(
     task: ShardTask,  # what to score
 ) -> ShardOutcome:
@@ -360,7 +360,7 @@ def try_shard(
             (f"{task.name} could not be scored.", f"{why}.", "Call again when this is mended."),
         )
 
-# %% ../nbs/09_scale.ipynb #e64d4660
+# %% ../nbs/09_scale.ipynb #e5e52355
 def read_record(
     target: Folder,  # where the parts are
     shard: str,  # its name
@@ -386,7 +386,7 @@ def holds(
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
 
-# %% ../nbs/09_scale.ipynb #db5acd19
+# %% ../nbs/09_scale.ipynb #f1cf030b
 MANIFEST = "_manifest.json"
 
 
@@ -420,7 +420,7 @@ def write_manifest(
             return manifest
         manifest = again
 
-# %% ../nbs/09_scale.ipynb #1435abdc
+# %% ../nbs/09_scale.ipynb #ec965a9b
 def run_here(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # not used
@@ -429,7 +429,7 @@ def run_here(
     "Score one shard after the other, in this process."
     return map(try_shard, tasks)
 
-# %% ../nbs/09_scale.ipynb #d34ff045
+# %% ../nbs/09_scale.ipynb #8f2d4004
 def end_with_parent() -> None:
     "End this process when the one that started it is gone, however that ended."
 
@@ -495,7 +495,7 @@ def run_pool(
         if alone:
             yield explain_kill(task.name)
 
-# %% ../nbs/09_scale.ipynb #c4c02e2b
+# %% ../nbs/09_scale.ipynb #306b1b52
 RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: then all its servers bind to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -562,7 +562,7 @@ def start_ray(
         finally:
             ray.shutdown()
 
-# %% ../nbs/09_scale.ipynb #2810c243
+# %% ../nbs/09_scale.ipynb #43f5839d
 def run_ray(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # shards in work at once
@@ -586,7 +586,7 @@ def run_ray(
             yield ShardOutcome(told["shard"], told["record"], told["error"] and tuple(told["error"]))
     yield from map(explain_kill, sorted(left))
 
-# %% ../nbs/09_scale.ipynb #2c53a257
+# %% ../nbs/09_scale.ipynb #8be4f19e
 def count_cores() -> int:
     "Return how many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -677,7 +677,7 @@ def score_dataset(
     seconds = time.perf_counter() - started
     return DatasetScores(engine, len(own), len(good), len(own) - len(todo), failed, rows, seconds, manifest)
 
-# %% ../nbs/09_scale.ipynb #297ec4c9
+# %% ../nbs/09_scale.ipynb #32e02e82
 def find_slice(
     environ: Mapping[str, str],  # environment variables
 ) -> tuple[int, int]:  # number from 0, and how many there are; (0, 1) outside an Indexed Job
@@ -718,7 +718,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
         log.error("%s: %s", outcome.shard, " ".join(outcome.error))
     return 1 if scored.failed else 0
 
-# %% ../nbs/09_scale.ipynb #a6dd1044
+# %% ../nbs/09_scale.ipynb #bc4f07a8
 def make_arrow_scorer(
     model: Model,  # who scores
     rows: int = 100_000,  # rows that are scored at once

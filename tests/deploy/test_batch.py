@@ -18,7 +18,7 @@ from fraud_demo import registry
 from fraud_demo.core import FEATURE_NAMES, load_settings
 from tests.conftest import ROOT
 from tests.deploy.manifests import DEPLOY, PROJECT, build
-from tests.deploy.test_manifests import list_faults, list_fields, damage
+from tests.deploy.test_manifests import damage, list_faults, list_fields
 from tests.deploy.test_names import CONNECTION, SERVED, SETTINGS
 from tests.deploy.test_policy import list_broken_rules
 from tests.unit.v2_double import make_rows, save_onnx
