@@ -77,9 +77,9 @@ def look(done, total):
         return
     children = me.children(recursive=True)
     listening = [c.laddr.ip for p in [me, *children] for c in p.connections("inet") if c.status == "LISTEN"]
-    workers = [p for p in children if p.cmdline() and p.cmdline()[0].startswith("ray::score") or
-               p.cmdline() and p.cmdline()[0].startswith("ray::Map")]
-    told.update(listening=listening, children=[p.pid for p in children], workers=[p.cmdline()[0] for p in workers])
+    names = {p: p.cmdline()[0] for p in children if p.cmdline()}
+    workers = sorted((p for p in names if names[p].startswith(("ray::Map", "ray::IDLE"))), key=names.get, reverse=True)
+    told.update(listening=listening, children=[p.pid for p in children], workers=[names[p] for p in workers])
     if sys.argv[4] == "worker":
         workers[0].send_signal(signal.SIGKILL)
     print(json.dumps(told), flush=True)
