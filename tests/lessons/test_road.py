@@ -22,7 +22,7 @@ from tests.conftest import BIN, ROOT
 NAME = "DNN-credit-card-fraud"
 HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
 FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
-NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07")
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "09")
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +286,7 @@ def test_a_lesson_run_too_early_names_the_one_it_needs(road, tmp_path):
         ("06b", "lesson 05"),
         ("06c", "lesson 05"),
         ("07", "run lesson 05 first"),
+        ("09", "lesson 05"),
     ):
         done = road.run("lessons", "run", number, "--report", tmp_path, check=False, FRAUD_DEMO_SEAT="early")
         assert done.returncode == 1
