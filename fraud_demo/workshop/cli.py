@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['console', 'Json', 'KERNEL', 'Namespace', 'DryRun', 'Print', 'Wait', 'show_table', 'show_json', 'up', 'down', 'status',
            'logs', 'show_status', 'show_progress', 'run', 'make_folder', 'train', 'promote', 'rollback', 'show_rows',
-           'score', 'choose_scorer', 'app', 'check_kernel', 'doctor', 'check_runs', 'room', 'cluster_connect',
-           'cluster_serve', 'cluster_rollback', 'cluster_endpoint', 'cluster_doctor', 'make_project',
+           'score', 'score_dataset', 'choose_scorer', 'app', 'check_kernel', 'doctor', 'check_runs', 'room',
+           'cluster_connect', 'cluster_serve', 'cluster_rollback', 'cluster_endpoint', 'cluster_doctor', 'make_project',
            'make_cluster_cli', 'monitor', 'write_whole', 'make_cli', 'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
@@ -390,6 +390,54 @@ def score(
     console.print("\n".join(words), soft_wrap=True)
 
 
+def score_dataset(
+    source: Annotated[str, typer.Argument(help="Folder of Parquet files, or s3://bucket/prefix.")],
+    output: Annotated[
+        str, typer.Option(help="Folder for the parts and the manifest, or s3://bucket/prefix.")
+    ],
+    engine: Annotated[Literal["process", "pool", "ray"], typer.Option(help="Who scores.")] = "pool",
+    model: Annotated[
+        str | None,
+        typer.Option(help="ONNX file, or a folder or s3://bucket/prefix with one; else the champion."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; else one for each core.", min=1)] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster; else Ray is started here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a folder of files; a second call does what is missing. Exit 1 when a file cannot be scored.
+
+    Inside an Indexed Job it takes the slice that JOB_COMPLETION_INDEX and JOB_COMPLETIONS name.
+
+    Example: fraud-demo score-dataset transactions --output scores --engine pool
+    """
+    from fraud_demo.registry import load_champion
+    from fraud_demo.scale import find_slice, load_model, score_dataset
+
+    settings, piece = load_settings(), find_slice(os.environ)
+    champion = None if model else load_champion(settings)
+    found = load_model(model or champion.onnx_path, champion and champion.version, settings)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                   console=console, disable=as_json or not console.is_terminal, transient=True)  # fmt: skip
+    line = bar.add_task("Shards", total=None)
+    with bar:
+        scored = score_dataset(source, output, found, engine, workers, address, piece,
+                               lambda done, total: bar.update(line, completed=done, total=total))  # fmt: skip
+    if as_json:
+        names = ("engine", "shards", "done", "skipped", "rows", "seconds")
+        failed = [
+            {"shard": o.shard, **dict(zip(("what", "why", "fix"), o.error, strict=True))}
+            for o in scored.failed
+        ]
+        left = {"failed": failed, "missing": scored.manifest["missing"]}
+        show_json({name: getattr(scored, name) for name in names} | left)
+    else:
+        console.print(f"{scored}, into {output}.", soft_wrap=True)
+        for outcome in scored.failed:
+            console.print(f"{outcome.shard}: {escape(' '.join(outcome.error))}", soft_wrap=True)
+    if scored.failed:
+        raise typer.Exit(1)
+
+
 def choose_scorer(
     settings: Settings,  # where the champion and the servers are
     endpoint: str | None,  # address of a model server, or auto; None: score in this process
@@ -709,7 +757,21 @@ def make_cli() -> typer.Typer:
     )
     lessons = typer.Typer(no_args_is_help=True, help="Run the lessons headless.")
     lessons.command()(run)
-    for command in (doctor, up, down, status, logs, train, promote, rollback, score, app, monitor, room):
+    for command in (
+        doctor,
+        up,
+        down,
+        status,
+        logs,
+        train,
+        promote,
+        rollback,
+        score,
+        score_dataset,
+        app,
+        monitor,
+        room,
+    ):
         cli.command()(command)
     cli.add_typer(lessons, name="lessons")
     cli.add_typer(make_cluster_cli(), name="cluster")

@@ -27,6 +27,7 @@ LESSONS = {
     "06c": "explain",
     "07": "app",
     "08": "monitor",
+    "09": "scale",
     "10": "cluster",
     "10b": "rollout",
 }

@@ -23,7 +23,7 @@ from tests.conftest import BIN, ROOT
 NAME = "DNN-credit-card-fraud"
 HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
 FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
-NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "08", "10", "10b")
+NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "08", "09", "10", "10b")
 
 
 @pytest.fixture(scope="module")
@@ -288,6 +288,7 @@ def test_a_lesson_run_too_early_names_the_one_it_needs(road, tmp_path):
         ("06c", "lesson 05"),
         ("07", "run lesson 05 first"),
         ("08", "Run lesson 05 first"),
+        ("09", "lesson 05"),
         ("10", "Run lesson 05 first."),
         ("10b", "Run lesson 05 first."),
     ):
