@@ -535,7 +535,7 @@ def synchronize(
         if hasattr(layer, "synchronized"):
             layer.synchronized = True
 
-# %% ../nbs/09b_workers.ipynb #aeee8b33
+# %% ../nbs/09b_workers.ipynb #d8cc5e11
 def list_state(network, stop, done):
     "List everything that a training needs to go on, as arrays."
     best = network.get_weights() if stop.best_weights is None else stop.best_weights
@@ -616,8 +616,10 @@ def share_state(
 
     @tf.function
     def add_up():
-        values = [tf.constant(a, tf.float64) for a in own]  # holds float32 and counts exactly
-        return strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", values))
+        values = strategy.run(
+            lambda: [tf.constant(a, tf.float64) for a in own]
+        )  # exact for float32 and counts
+        return [strategy.reduce("SUM", value, axis=None) for value in values]
 
     return [np.asarray(value) for value in add_up()]
 
@@ -928,7 +930,7 @@ def fit_rates(
     found, _ = nnls(weighted / scale, np.ones(len(measured)))
     return Rates(*map(float, found / scale), row_bytes)
 
-# %% ../nbs/09b_workers.ipynb #110ce863
+# %% ../nbs/09b_workers.ipynb #190ac65a
 @dataclass(frozen=True)
 class Site:
     "The machines and the store of a job; ask for yours, these are of a middling cluster."
@@ -967,7 +969,7 @@ def plan_scoring(
     rows: int,  # transactions to score
     nodes: int,  # machines
     rates: Rates,  # what scoring costs one core
-    site: Site = Site(),  # noqa: B008 - frozen; the machines and the store
+    site: Site = Site(),  # the machines and the store
     rows_per_shard: int = 1_000_000,  # of a file; more where there would be over a million files
 ) -> Plan:
     "Simulate a job shard by shard: cores take the next one when they are free, and share networks and store."
