@@ -10,7 +10,7 @@ __all__ = ['MISSED_FRAUD_COSTS', 'BEAT_S', 'CHECKPOINT', 'RAISE_LOOPBACK', 'SILE
            'make_worker_judge', 'synchronize', 'list_state', 'take_state', 'identify_job', 'save_checkpoint',
            'load_checkpoint', 'share_state', 'fit_as_worker', 'restore', 'open_private_network', 'find_ports',
            'WorkerGroup', 'run_worker', 'fit_on_workers', 'train_on_workers', 'train_in_job', 'identify_folder',
-           'Measurement', 'Rates', 'fit_rates', 'Site', 'Plan', 'plan_scoring', 'plot_plans']
+           'train_on_ray', 'Measurement', 'Rates', 'fit_rates', 'Site', 'Plan', 'plan_scoring', 'plot_plans']
 
 # %% ../nbs/09b_workers.ipynb #56bbf0fb
 import hashlib
@@ -870,13 +870,14 @@ def train_on_workers(
         split, config, folder, report, fit=partial(fit_on_workers, folder=folder / "workers", workers=workers)
     )
 
-# %% ../nbs/09b_workers.ipynb #f154b050
+# %% ../nbs/09b_workers.ipynb #e13b60eb
 def train_in_job() -> None:
     "Be one pod of a training in a cluster; its variables say which."
     cluster, settings = read_cluster(os.environ), load_settings()
     strategy = join_cluster(cluster)
     split, config = split_transactions(prepare_transactions(settings)), TrainingConfig()
-    folder = settings.home / "workers" / identify_folder(split, config)
+    kept = Path(os.environ.get("FRAUD_DEMO_CHECKPOINTS") or settings.home / "workers")
+    folder = kept / identify_folder(split, config)
     fit = partial(fit_as_worker, strategy=strategy, cluster=cluster, folder=folder)
     if cluster.is_chief:
         train_tracked(settings, split, config, fit=fit)
@@ -890,6 +891,29 @@ def identify_folder(
 ) -> str:  # 16 hexadecimal digits
     "Name the folder of a job's checkpoint."
     return hashlib.sha256(identify_job(split, config).encode()).hexdigest()[:16]
+
+
+def train_on_ray(
+    workers: int = 2,  # actors of Ray, each with one processor
+) -> None:
+    "Start the same workers with Ray, and wait for them."
+    ray = import_extra("ray", "scale")
+    if not ray.is_initialized():
+        ray.init()  # in a job of Ray the variables say which cluster
+
+    @ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")
+    class Worker:
+        def find_address(self):
+            return f"{ray.util.get_node_ip_address()}:{find_ports(1)[0]}"
+
+        def work(self, config):
+            os.environ["TF_CONFIG"] = config
+            train_in_job()
+
+    actors = [Worker.remote() for _ in range(workers)]
+    addresses = tuple(ray.get([actor.find_address.remote() for actor in actors]))
+    configs = [Cluster(addresses, i).to_tf_config() for i in range(workers)]
+    ray.get([actor.work.remote(text) for actor, text in zip(actors, configs, strict=True)])
 
 # %% ../nbs/09b_workers.ipynb #3ded1f79
 @dataclass(frozen=True)
