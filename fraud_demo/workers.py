@@ -724,9 +724,9 @@ def find_ports(
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
         return [probe.getsockname()[1] for probe in probes]
 
-# %% ../nbs/09b_workers.ipynb #bc5aac19
+# %% ../nbs/09b_workers.ipynb #c499ff78
 SILENCE_S = 30.0  # seconds without a sign of life after which a worker counts as lost
-START_S = 180.0  # the same, before its first sign of life
+START_S = 180.0  # the same, until it has met the others; loading TensorFlow lets nothing else run
 
 
 class WorkerGroup:
@@ -773,30 +773,33 @@ class WorkerGroup:
 
     def follow(self) -> Iterator[tuple[int, dict[str, float]]]:  # ServiceError when a worker is lost
         "Give each epoch with its figures as it ends, until all workers have ended."
-        heard = dict.fromkeys(range(len(self.processes)), time.monotonic() + START_S - self.silence_s)
-        while heard:
-            self.check(heard)
+        limits = dict.fromkeys(range(len(self.processes)), time.monotonic() + START_S)
+        while limits:
+            self.check(limits)
             try:
                 index, message = self.told.get(timeout=0.1)
             except queue.Empty:
                 continue
             if message is None:  # its pipe is closed: it has ended, or ends
                 if self.processes[index].wait():
-                    self.check(heard)
-                del heard[index]
+                    self.check(limits)
+                del limits[index]
                 continue
-            heard[index] = max(heard[index], time.monotonic())
+            if "beat" not in message or limits[index] < time.monotonic() + self.silence_s:
+                limits[index] = (
+                    time.monotonic() + self.silence_s
+                )  # while it starts, a sign of life says little
             if "epoch" in message:
                 yield message["epoch"], message["figures"]
 
-    def check(self, heard):
+    def check(self, limits):
         "Raise an error when a worker failed, or has been silent for too long."
         codes = {i: code for i, p in enumerate(self.processes) if (code := p.poll())}
         if codes:  # one that a signal ended is the cause, one that failed because of it is not
             index = min(codes, key=lambda i: codes[i] > 0)
             raise self.explain(index, say_end(codes[index]))
-        for index, moment in heard.items():
-            if time.monotonic() - moment > self.silence_s and self.processes[index].poll() is None:
+        for index, limit in limits.items():
+            if time.monotonic() > limit and self.processes[index].poll() is None:
                 raise self.explain(index, f"has given no sign of life for {self.silence_s:.0f} s")
 
     def explain(self, index, what):
@@ -820,6 +823,7 @@ def run_worker() -> None:
     split, config = read_job(folder)
     cluster = read_cluster(os.environ)
     strategy = join_cluster(cluster)
+    tell(ready=True)
     report = load_keras().callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: tell(epoch=epoch, figures=logs)
     )

@@ -195,6 +195,7 @@ def test_a_search_without_a_result_says_why():
 WORKER = """
 import json, os, sys, time
 index, how = json.loads(os.environ["TF_CONFIG"])["task"]["index"], sys.argv[1]
+print(json.dumps({"ready": True}), flush=True)
 for epoch in range(3):
     print(json.dumps({"epoch": epoch, "figures": {"loss": 1.0}} if index == 0 else {"beat": 1}), flush=True)
     time.sleep(0.05)
@@ -237,7 +238,6 @@ def test_epochs_arrive_and_all_end(monkeypatch, tmp_path):
     ],
 )
 def test_a_lost_worker_is_named_and_all_are_ended(monkeypatch, tmp_path, how, words):
-    monkeypatch.setattr(workers, "START_S", 20.0)
     group = start_workers(monkeypatch, tmp_path, how)
     with pytest.raises(ServiceError) as caught, group:
         for epoch, _ in group.follow():
