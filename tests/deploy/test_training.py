@@ -78,7 +78,9 @@ def test_references_are_there(folder):
         values, mounts = read_variables(container), {m["mountPath"] for m in container["volumeMounts"]}
         assert {values["HOME"], values["FRAUD_DEMO_HOME"], values["FRAUD_DEMO_CHECKPOINTS"]} <= mounts
         assert load_settings(values).mlflow_route == IN_CLUSTER_URL
-        assert values["FRAUD_DEMO_CHECKPOINTS"] != values["FRAUD_DEMO_HOME"], "pods must not share their caches"
+        assert values["FRAUD_DEMO_CHECKPOINTS"] != values["FRAUD_DEMO_HOME"], (
+            "pods must not share their caches"
+        )
         assert container["image"].startswith("registry.example.com/fraud-workbench")
     for item in objects:
         if item["kind"] == "PersistentVolumeClaim":

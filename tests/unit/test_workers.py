@@ -276,7 +276,7 @@ def take_time(rows, shards, noise=1.0):
 
 
 def test_rates_are_found_in_exact_measurements():
-    found = fit_rates([take_time(*size) for size in SIZES])
+    found = fit_rates([take_time(*size) for size in SIZES], 20.0)
     assert np.allclose([found.start_s, found.shard_s, found.row_s], [TRUE.start_s, TRUE.shard_s, TRUE.row_s])
 
 
@@ -284,14 +284,14 @@ def test_rates_are_found_in_exact_measurements():
 def test_prediction_holds_with_noise(seed):
     """Three percent of noise in each measurement, a job four times as large: within twenty percent."""
     rng = np.random.default_rng(seed)
-    found = fit_rates([take_time(*size, rng.normal(1, 0.03)) for size in SIZES])
+    found = fit_rates([take_time(*size, rng.normal(1, 0.03)) for size in SIZES], 20.0)
     predicted = plan_scoring(40_000_000, 1, found, ONE_CORE).seconds
     assert abs(predicted / take_time(40_000_000, 40).seconds - 1) < 0.2
 
 
 def test_measurements_that_say_too_little_are_refused():
     with pytest.raises(InputError, match="do not tell"):
-        fit_rates([take_time(n, n // 100_000) for n in (100_000, 200_000, 400_000)])
+        fit_rates([take_time(n, n // 100_000) for n in (100_000, 200_000, 400_000)], 20.0)
 
 
 def test_one_core_needs_the_sum_of_its_parts():
@@ -328,8 +328,8 @@ def test_a_node_cannot_take_more_than_its_network():
 def test_a_trillion_rows_are_planned_in_seconds():
     start = time.perf_counter()
     plan = plan_scoring(10**12, 64, TRUE)
-    assert plan.shards == 1_000_000 and time.perf_counter() - start < 60
-    assert plan_scoring(10**13, 64, TRUE, rows_per_shard=10**8).shards == 100_000
+    assert plan.shards == 100_000 and time.perf_counter() - start < 60
+    assert plan_scoring(10**12, 64, TRUE, rows_per_shard=10**8).shards == 10_000
 
 
 def test_plot_says_its_numbers():
