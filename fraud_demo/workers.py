@@ -725,7 +725,7 @@ def find_ports(
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(n)]
         return [probe.getsockname()[1] for probe in probes]
 
-# %% ../nbs/09b_workers.ipynb #c499ff78
+# %% ../nbs/09b_workers.ipynb #6c4a6952
 SILENCE_S = 30.0  # seconds without a sign of life after which a worker counts as lost
 START_S = 180.0  # the same, until it has met the others; loading TensorFlow lets nothing else run
 
@@ -796,12 +796,18 @@ class WorkerGroup:
     def check(self, limits):
         "Raise an error when a worker failed, or has been silent for too long."
         codes = {i: code for i, p in enumerate(self.processes) if (code := p.poll())}
-        if codes:  # one that a signal ended is the cause, one that failed because of it is not
-            index = min(codes, key=lambda i: codes[i] > 0)
-            raise self.explain(index, say_end(codes[index]))
+        first = min(
+            codes, key=lambda i: codes[i] > 0, default=None
+        )  # who was killed did not fail because of others
+        patience_s = (
+            self.silence_s if not codes else min(self.silence_s, 5 * BEAT_S)
+        )  # the others have lost theirs
         for index, limit in limits.items():
-            if time.monotonic() > limit and self.processes[index].poll() is None:
-                raise self.explain(index, f"has given no sign of life for {self.silence_s:.0f} s")
+            is_silent = time.monotonic() > limit - self.silence_s + patience_s
+            if is_silent and index not in codes and (not codes or codes[first] > 0):
+                raise self.explain(index, f"has given no sign of life for {patience_s:.0f} s")
+        if codes:
+            raise self.explain(first, say_end(codes[first]))
 
     def explain(self, index, what):
         "Make the error that says which worker is lost and what to do."

@@ -26,6 +26,7 @@ LESSONS = {
     "06b": "batch",
     "06c": "explain",
     "07": "app",
+    "09b": "workers",
 }
 
 

@@ -202,8 +202,11 @@ for epoch in range(3):
 if how != "end":
     if index == 1 and how == "fail":
         sys.exit("ValueError: planted")
-    if index == 1 and how == "silent":
+    if index == 1 and how in ("silent", "stuck"):
         time.sleep(60)
+    if index == 0 and how == "stuck":  # as TensorFlow does when it hears nothing from the other
+        time.sleep(1.5)
+        sys.exit("UnavailableError: planted")
     while True:
         print(json.dumps({"beat": 1}), flush=True)
         time.sleep(0.05)
@@ -220,7 +223,9 @@ def start_workers(monkeypatch, tmp_path, how):
                 stdout=subprocess.PIPE, stderr=log, text=True)  # fmt: skip
 
     monkeypatch.setattr(workers, "start_process", start)
-    return WorkerGroup(tmp_path, 2, silence_s=1.0)
+    if how == "stuck":
+        monkeypatch.setattr(workers, "BEAT_S", 0.2)
+    return WorkerGroup(tmp_path, 2, silence_s=20.0 if how == "stuck" else 1.0)
 
 
 def test_epochs_arrive_and_all_end(monkeypatch, tmp_path):
@@ -233,6 +238,7 @@ def test_epochs_arrive_and_all_end(monkeypatch, tmp_path):
     ("how", "words"),
     [
         ("fail", ("Worker 1 of 2 ended with code 1.", "ValueError: planted")),
+        ("stuck", ("Worker 1 of 2 has given no sign of life for 1 s.", "from the start")),
         ("silent", ("Worker 1 of 2 has given no sign of life for 1 s.", "from the start")),
         ("kill", ("Worker 1 of 2 was ended by SIGKILL.", "The same call again")),
     ],
@@ -245,6 +251,15 @@ def test_a_lost_worker_is_named_and_all_are_ended(monkeypatch, tmp_path, how, wo
                 os.kill(group.processes[1].pid, signal.SIGKILL)
     assert all(word in str(caught.value) for word in words), caught.value
     assert all(process.poll() is not None for process in group.processes)
+
+
+@pytest.mark.parametrize("part", ["beat", "run_trials"])
+def test_a_process_ends_when_nobody_listens(split, tmp_path, part):
+    write_job(tmp_path, split, TrainingConfig())
+    process = workers.start_process(part, tmp_path, part)
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(60) in (0, 1)
 
 
 def test_private_network_is_taken_down(tmp_path):
