@@ -881,14 +881,19 @@ def train_on_workers(
         split, config, folder, report, fit=partial(fit_on_workers, folder=folder / "workers", workers=workers)
     )
 
-# %% ../nbs/09b_workers.ipynb #e13b60eb
+# %% ../nbs/09b_workers.ipynb #ae125a08
 def train_in_job() -> None:
     "Be one pod of a training in a cluster; its variables say which."
     cluster, settings = read_cluster(os.environ), load_settings()
-    strategy = join_cluster(cluster)
     split, config = split_transactions(prepare_transactions(settings)), TrainingConfig()
     kept = Path(os.environ.get("FRAUD_DEMO_CHECKPOINTS") or settings.home / "workers")
     folder = kept / identify_folder(split, config)
+    found = load_checkpoint(folder / CHECKPOINT, identify_job(split, config))
+    if found and found[1]["is_done"]:  # the others have ended, and will not come back
+        if not cluster.is_chief:
+            return
+        cluster = Cluster(cluster.addresses[:1], 0)
+    strategy = join_cluster(cluster)
     fit = partial(fit_as_worker, strategy=strategy, cluster=cluster, folder=folder)
     if cluster.is_chief:
         train_tracked(settings, split, config, fit=fit)

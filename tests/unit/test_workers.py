@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fraud_demo import workers
-from fraud_demo.core import FEATURE_NAMES, FraudDemoError, InputError, ServiceError
+from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError, Settings
 from fraud_demo.data import LabeledRows, Split
 from fraud_demo.training import TrainingConfig, draw_rows
 from fraud_demo.workers import (
@@ -281,6 +282,76 @@ def test_private_network_is_taken_down(tmp_path):
     assert (outside.returncode != 0) == bool(prefix)
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_pod_that_comes_late_waits_for_nobody(split, tmp_path, monkeypatch, index, is_done):
+    """After the last epoch the other pods are gone for good, and the chief's last steps need none of them."""
+    calls = []
+    monkeypatch.setattr(workers, "load_settings", lambda: Settings(home=tmp_path))
+    monkeypatch.setattr(workers, "prepare_transactions", lambda settings: None)
+    monkeypatch.setattr(workers, "split_transactions", lambda table: split)
+    monkeypatch.setattr(workers, "join_cluster", lambda cluster: calls.append(len(cluster.addresses)))
+    monkeypatch.setattr(workers, "train_tracked", lambda *_, fit: calls.append("tracked"))
+    monkeypatch.setattr(workers, "fit_as_worker", lambda *_, **__: calls.append("fit"))
+    for name, value in {**JOB, "JOB_COMPLETION_INDEX": str(index)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    config = TrainingConfig()
+    path = tmp_path / "workers" / workers.identify_folder(split, config) / workers.CHECKPOINT
+    save_checkpoint(path, [np.zeros(1)], {}, workers.identify_job(split, config), is_done)
+    workers.train_in_job()
+    expected = {(0, False): [3, "tracked"], (1, False): [3, "fit"], (0, True): [1, "tracked"], (1, True): []}
+    assert calls == expected[index, is_done]
+
+
+class FakeRay:
+    """Runs at once, in this process, what Ray would run somewhere else."""
+
+    class util:
+        """Where Ray keeps its small functions."""
+
+        @staticmethod
+        def get_node_ip_address():
+            return "127.0.0.1"
+
+    def __init__(self):
+        self.options = None
+
+    def is_initialized(self):
+        return True
+
+    def remote(self, **options):
+        self.options = options
+
+        def wrap(kind):
+            def make(function):
+                return SimpleNamespace(remote=lambda *arguments: function(*arguments))
+
+            def create():
+                actor = kind()
+                return SimpleNamespace(find_address=make(actor.find_address), work=make(actor.work))
+
+            return SimpleNamespace(remote=create)
+
+        return wrap
+
+    def get(self, found):
+        return found
+
+
+def test_ray_tells_each_actor_who_it_is(monkeypatch):
+    ray, seen = FakeRay(), []
+    monkeypatch.setattr(workers, "import_extra", lambda module, extra: ray)
+    monkeypatch.setattr(workers, "train_in_job", lambda: seen.append(read_cluster(os.environ)))
+    monkeypatch.setenv("TF_CONFIG", "")
+    workers.train_on_ray(3)
+    assert [cluster.index for cluster in seen] == [0, 1, 2]
+    assert len({cluster.addresses for cluster in seen}) == 1 and len(set(seen[0].addresses)) == 3
+    assert ray.options["max_restarts"] == 0, (
+        "a lost actor ends the job; the next try goes on from the checkpoint"
+    )
+
+
 TRUE = Rates(start_s=2.0, shard_s=0.05, row_s=4e-7, row_bytes=20.0)
 SIZES = ((100_000, 1), (100_000, 8), (1_000_000, 1), (10_000_000, 10))
 
@@ -350,7 +421,3 @@ def test_a_trillion_rows_are_planned_in_seconds():
 def test_plot_says_its_numbers():
     plans = [plan_scoring(10**8, nodes, TRUE) for nodes in (1, 2)]
     assert "1e+08 rows" in plot_plans(plans).get_label()
-
-
-def test_errors_are_ours():
-    assert issubclass(ServiceError, FraudDemoError)
