@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LIMIT', 'TrainingConfig', 'load_keras',
-           'build_network', 'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'draw_rows', 'to_onnx',
-           'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
+           'build_network', 'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'make_stop', 'draw_rows',
+           'to_onnx', 'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
            'make_threshold_rows', 'check_parity', 'TrainedModel', 'train', 'check_agreement', 'make_python_model',
            'log_served_model', 'describe_code', 'log_figures', 'compute_digest', 'make_lock', 'is_training',
            'train_tracked', 'describe_config', 'list_packages']
@@ -227,13 +227,7 @@ def fit_network(
     )  # from here on a second of optimizing (XLA) saves more than that
     run_epoch = make_epoch(network, split.train, batch_size, n_steps, config.legitimate_share, is_long)
     judge = make_judge(network, split.validation, is_long)
-    stop = keras.callbacks.EarlyStopping(
-        "val_loss",
-        patience=config.patience,
-        restore_best_weights=True,
-        start_from_epoch=int(0.6 * config.epochs),
-    )
-    listeners = keras.callbacks.CallbackList([stop, *callbacks], add_history=True, model=network)
+    listeners = keras.callbacks.CallbackList([make_stop(config), *callbacks], add_history=True, model=network)
     network.stop_training = False
     listeners.on_train_begin()
     for epoch in range(config.epochs):
@@ -247,6 +241,18 @@ def fit_network(
             break
     listeners.on_train_end()
     return network.history.history
+
+
+def make_stop(
+    config: TrainingConfig,  # epochs, patience
+) -> Any:  # keras.callbacks.EarlyStopping
+    "Make the callback that ends a training which no longer improves, and brings back the best weights."
+    return load_keras().callbacks.EarlyStopping(
+        "val_loss",
+        patience=config.patience,
+        restore_best_weights=True,
+        start_from_epoch=int(0.6 * config.epochs),
+    )
 
 
 def draw_rows(
@@ -505,6 +511,7 @@ def train(
     folder: Path,  # where model.onnx is written; made when missing
     report: Callable[[int, Mapping[str, float]], None] | None = None,  # called after each epoch
     callbacks: Sequence[Any] = (),  # more keras callbacks
+    fit: Callable = fit_network,  # who trains the network; lesson 09b gives the work to several processes
 ) -> TrainedModel:  # InputError when the file does not agree with the network
     "Train, choose the threshold, write the ONNX file and judge it."
     keras = load_keras()
@@ -512,7 +519,7 @@ def train(
     parts = (split.train, split.validation, split.test)
     network = build_network(split.train.features, config)
     start = time.perf_counter()
-    history = fit_network(network, split, config, listeners)
+    history = fit(network, split, config, listeners)
     fit_s = time.perf_counter() - start
     probabilities = network.predict(split.validation.features, batch_size=PIECE_ROWS, verbose=0)[:, 0]
     threshold = choose_threshold(split.validation.labels, probabilities, config.cost)
@@ -719,6 +726,7 @@ def train_tracked(
     split: Split,  # training, validation and test rows
     config: TrainingConfig,  # network and recipe
     report: Callable[[int, Mapping[str, float]], None] | None = None,  # called after each epoch
+    fit: Callable = fit_network,  # who trains the network
 ) -> TrainedModel:  # with run_id and model_id
     "Train inside an MLflow run that keeps settings, metrics, digests, plots and the file."
     connect_mlflow(settings)
@@ -741,7 +749,7 @@ def train_tracked(
         mlflow.log_params(describe_config(config, len(split.train)))
         mlflow.log_text("\n".join(list_packages()), "environment.txt")
         folder = settings.home / "runs" / run.info.run_id
-        trained = train(split, config, folder, report, [mlflow.keras.MlflowCallback()])
+        trained = train(split, config, folder, report, [mlflow.keras.MlflowCallback()], fit)
         mlflow.flush_async_logging()  # the callback sends its metrics in the background
         mlflow.log_metrics(trained.to_metrics())
         mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path))

@@ -28,6 +28,7 @@ LESSONS = {
     "07": "app",
     "08": "monitor",
     "09": "scale",
+    "09b": "workers",
     "10": "cluster",
     "10b": "rollout",
 }

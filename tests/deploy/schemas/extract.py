@@ -23,7 +23,9 @@ LEFT_OUT = {"status", "affinity", "initContainers", "ephemeralContainers", "tran
             "cinder", "csi", "downwardAPI", "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo",
             "glusterfs", "iscsi", "nfs", "photonPersistentDisk", "portworxVolume", "projected", "quobyte",
             "rbd", "scaleIO", "storageos", "vsphereVolume", "windowsOptions", "resourceClaims", "resizePolicy",
-            "jenkinsPipelineStrategy", "customStrategy", "partial_response_strategy"}  # fmt: skip
+            "jenkinsPipelineStrategy", "customStrategy", "partial_response_strategy", "submitterPodTemplate",
+            "autoscalerOptions", "networkPolicy", "gcsFaultToleranceOptions", "historyServerOptions",
+            "headService"}  # fmt: skip
 
 
 def simplify(
