@@ -13,9 +13,8 @@ __all__ = ['log', 'LOG_COLUMNS', 'PART', 'TICK_S', 'SAID_S', 'PLACE', 'SCORE', '
            'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch', 'draw_bar', 'write_html', 'write_metrics',
            'make_reference', 'read_labels', 'run_monitor']
 
-# %% ../nbs/08_monitoring.ipynb #dd8e3caf
+# %% ../nbs/08_monitoring.ipynb #229565ed
 import errno
-import gc
 import logging
 import os
 import re
@@ -254,7 +253,7 @@ def open_parts(
     return FolderParts(Path(str(place)).expanduser())
 
 # %% ../nbs/08_monitoring.ipynb #c161b59b
-TICK_S = 0.25  # seconds between two looks of the writing thread; short, so that each has little to do
+TICK_S = 1.0  # seconds between two looks of the writing thread; each holds up a request or two for a few milliseconds
 SAID_S = 60.0  # seconds between two lines in the log of the process about the same trouble
 
 
@@ -344,7 +343,6 @@ class PredictionLog:
             encode_part(
                 [make_batch([(0.0, "", "", "", None, np.zeros((1, 7)), np.zeros(1), np.zeros(1))])]
             )  # imports
-            gc.freeze()  # what is imported stays; without this the collector looks at all of it again and again
         with suppress(OSError):  # writing will say so
             self.parts.clean()
         while not self._is_closed.wait(TICK_S):
@@ -354,9 +352,9 @@ class PredictionLog:
         self._write(time.monotonic(), is_last=True)
 
     def _collect(self):
-        "Turn what came in into Arrow batches, a few requests at a time: meanwhile the others wait."
+        "Turn what came in into Arrow batches, a thousand requests at a time."
         while self._queue:
-            taken = [self._queue.popleft() for _ in range(min(len(self._queue), 250))]
+            taken = [self._queue.popleft() for _ in range(min(len(self._queue), 1000))]
             try:
                 self._since = self._since or time.monotonic()
                 self._batches.append(make_batch(taken))
