@@ -47,6 +47,12 @@ def score_by_rule(table, noise=0.0, seed=0):
     return Scores(np.where(verdict, 0.98, 0.0005).astype(np.float32), verdict, 0.5, "1")
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    "Let the writing threads look often."
+    monkeypatch.setattr(m, "TICK_S", 0.1)
+
+
 @pytest.fixture(scope="module")
 def reference():
     table = generate_transactions(200_000, seed=5)
