@@ -10,7 +10,7 @@ __all__ = ['log', 'LAYOUT', 'MANIFEST', 'RAY_SETTINGS', 'ENGINES', 'explain_stor
            'count_cores', 'DatasetScores', 'check_call', 'score_dataset', 'find_slice', 'main', 'make_arrow_scorer',
            'score_frame']
 
-# %% ../nbs/09_scale.ipynb #e4c739c9
+# %% ../nbs/09_scale.ipynb #fcc456f3
 import contextlib
 import hashlib
 import json
@@ -48,7 +48,7 @@ from .serving import LocalScorer
 
 log = logging.getLogger("fraud_demo.scale")
 
-# %% ../nbs/09_scale.ipynb #9fdb102a
+# %% ../nbs/09_scale.ipynb #a8dd9bbc
 @contextlib.contextmanager
 def explain_storage(
     place: str,  # folder, for messages
@@ -83,7 +83,7 @@ def open_bucket(
         tls_ca_file_path=ca_bundle,
     )
 
-# %% ../nbs/09_scale.ipynb #26e9bf81
+# %% ../nbs/09_scale.ipynb #96c04cd5
 @dataclass(frozen=True)
 class Folder:
     "A folder of files, on a disk or in a bucket."
@@ -206,7 +206,7 @@ class Folder:
         work.mkdir(parents=True, exist_ok=True)
         return work
 
-# %% ../nbs/09_scale.ipynb #021487c9
+# %% ../nbs/09_scale.ipynb #b9463f3f
 def open_folder(
     place: str | Path | Folder,  # a path, s3://bucket/prefix, or the folder itself
     settings: Settings | None = None,  # where the bucket's key is; None: read them
@@ -228,7 +228,7 @@ def open_folder(
         )
     return Folder(text, settings.object_store, settings.ca_bundle)
 
-# %% ../nbs/09_scale.ipynb #f9324833
+# %% ../nbs/09_scale.ipynb #a407c58c
 @dataclass(frozen=True)
 class Model:
     "A model file that travels to whoever scores."
@@ -281,7 +281,7 @@ def load_model(
         )
     return Model(content, version)
 
-# %% ../nbs/09_scale.ipynb #85af9667
+# %% ../nbs/09_scale.ipynb #d20785eb
 LAYOUT = 1  # of parts and records; another number makes old ones worthless
 
 
@@ -343,7 +343,7 @@ def score_shard(
     task.target.write(name_record(task.name), json.dumps(record).encode())
     return record
 
-# %% ../nbs/09_scale.ipynb #aeebe519
+# %% ../nbs/09_scale.ipynb #a8518d63
 def try_shard(
     task: ShardTask,  # what to score
 ) -> ShardOutcome:
@@ -360,7 +360,7 @@ def try_shard(
             (f"{task.name} could not be scored.", f"{why}.", "Call again when this is mended."),
         )
 
-# %% ../nbs/09_scale.ipynb #ff205e8d
+# %% ../nbs/09_scale.ipynb #5396628f
 def read_record(
     target: Folder,  # where the parts are
     shard: str,  # its name
@@ -386,7 +386,7 @@ def holds(
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
 
-# %% ../nbs/09_scale.ipynb #c858febf
+# %% ../nbs/09_scale.ipynb #33f2f2e2
 MANIFEST = "_manifest.json"
 
 
@@ -420,7 +420,7 @@ def write_manifest(
             return manifest
         manifest = again
 
-# %% ../nbs/09_scale.ipynb #2bf4f933
+# %% ../nbs/09_scale.ipynb #d81b50cb
 def run_here(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # not used
@@ -429,7 +429,7 @@ def run_here(
     "Score one shard after the other, in this process."
     return map(try_shard, tasks)
 
-# %% ../nbs/09_scale.ipynb #b2a8217a
+# %% ../nbs/09_scale.ipynb #68b93c04
 def end_with_parent() -> None:
     "End this process when the one that started it is gone, however that ended."
 
@@ -495,7 +495,7 @@ def run_pool(
         if alone:
             yield explain_kill(task.name)
 
-# %% ../nbs/09_scale.ipynb #b89f2e16
+# %% ../nbs/09_scale.ipynb #cdd6541f
 RAY_SETTINGS = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: then all its servers bind to 127.0.0.1
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -562,7 +562,7 @@ def start_ray(
         finally:
             ray.shutdown()
 
-# %% ../nbs/09_scale.ipynb #2ad16a95
+# %% ../nbs/09_scale.ipynb #dd939dd1
 def run_ray(
     tasks: Sequence[ShardTask],  # shards to score
     workers: int,  # shards in work at once
@@ -588,7 +588,7 @@ def run_ray(
             yield ShardOutcome(told["shard"], told["record"], told["error"] and tuple(told["error"]))
     yield from map(explain_kill, sorted(left))
 
-# %% ../nbs/09_scale.ipynb #916330a1
+# %% ../nbs/09_scale.ipynb #1f12fc06
 def count_cores() -> int:
     "Return how many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -679,7 +679,7 @@ def score_dataset(
     seconds = time.perf_counter() - started
     return DatasetScores(engine, len(own), len(good), len(own) - len(todo), failed, rows, seconds, manifest)
 
-# %% ../nbs/09_scale.ipynb #41e62a8a
+# %% ../nbs/09_scale.ipynb #1de047cc
 def find_slice(
     environ: Mapping[str, str],  # environment variables
 ) -> tuple[int, int]:  # number from 0, and how many there are; (0, 1) outside an Indexed Job
@@ -720,7 +720,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
         log.error("%s: %s", outcome.shard, " ".join(outcome.error))
     return 1 if scored.failed else 0
 
-# %% ../nbs/09_scale.ipynb #3c9de5ca
+# %% ../nbs/09_scale.ipynb #b4293189
 def make_arrow_scorer(
     model: Model,  # who scores
     rows: int = 100_000,  # rows that are scored at once

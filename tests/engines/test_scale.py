@@ -115,13 +115,19 @@ def ray_driver(folder, tmp_path):
     shutil.rmtree(short, ignore_errors=True)
 
 
+def runs(pid: int) -> bool:
+    """Tell whether a process is at work."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def wait_until_gone(pids: list[int], seconds: float = 60) -> None:
     """Wait until processes have ended."""
     end = time.monotonic() + seconds
-    while left := [
-        pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
-    ]:
-        assert time.monotonic() < end, [psutil.Process(pid).cmdline() for pid in left]
+    while left := [pid for pid in pids if runs(pid)]:
+        assert time.monotonic() < end, left
         time.sleep(0.2)
 
 
