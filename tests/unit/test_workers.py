@@ -255,13 +255,12 @@ def test_a_lost_worker_is_named_and_all_are_ended(monkeypatch, tmp_path, how, wo
     assert all(process.poll() is not None for process in group.processes)
 
 
-@pytest.mark.parametrize("part", ["beat", "run_trials"])
-def test_a_process_ends_when_nobody_listens(split, tmp_path, part):
-    write_job(tmp_path, split, TrainingConfig())
-    process = workers.start_process(part, tmp_path, part)
-    process.stdin.close()
+def test_a_process_ends_when_nobody_listens(tmp_path):
+    """As when the kernel that started it is gone."""
+    process = workers.start_process("beat", tmp_path, "beat")
+    assert json.loads(process.stdout.readline())["beat"] > 0
     process.stdout.close()
-    assert process.wait(60) in (0, 1)
+    assert process.wait(60) == 1
 
 
 def test_private_network_is_taken_down(tmp_path):
