@@ -8,10 +8,10 @@ __all__ = ['MISSED_FRAUD_COSTS', 'BEAT_S', 'CHECKPOINT', 'RAISE_LOOPBACK', 'SILE
            'start_process', 'end_process', 'say_end', 'run_trials', 'Trial', 'TrialProcess', 'try_recipes', 'Search',
            'search_recipes', 'Cluster', 'read_cluster', 'check_batch', 'take_share', 'join_cluster',
            'make_worker_epoch', 'make_worker_judge', 'synchronize', 'list_state', 'take_state', 'identify_job',
-           'save_checkpoint', 'load_checkpoint', 'share_state', 'fit_as_worker', 'restore', 'open_private_network',
-           'find_ports', 'WorkerGroup', 'run_worker', 'fit_on_workers', 'train_on_workers', 'train_in_job',
-           'identify_folder', 'train_on_ray', 'Measurement', 'Rates', 'fit_rates', 'Site', 'Plan', 'plan_scoring',
-           'plot_plans']
+           'save_checkpoint', 'load_checkpoint', 'share_state', 'fit_as_worker', 'build_twin', 'restore',
+           'open_private_network', 'find_ports', 'WorkerGroup', 'run_worker', 'fit_on_workers', 'train_on_workers',
+           'train_in_job', 'identify_folder', 'train_on_ray', 'Measurement', 'Rates', 'fit_rates', 'Site', 'Plan',
+           'plan_scoring', 'plot_plans']
 
 # %% ../nbs/09b_workers.ipynb #56bbf0fb
 import hashlib
@@ -536,7 +536,7 @@ def synchronize(
         if hasattr(layer, "synchronized"):
             layer.synchronized = True
 
-# %% ../nbs/09b_workers.ipynb #d8cc5e11
+# %% ../nbs/09b_workers.ipynb #41256110
 def list_state(network, stop, done):
     "List everything that a training needs to go on, as arrays."
     best = network.get_weights() if stop.best_weights is None else stop.best_weights
@@ -563,6 +563,7 @@ def take_state(network, stop, arrays):
     stop.best_weights = [a.astype(np.float32) for a in best] if numbers[1] else None
     stop.best = numbers[3] if numbers[2] else None
     stop.wait, stop.best_epoch = int(numbers[4]), int(numbers[5])
+    network.stop_training = stop.wait >= stop.patience  # it had stopped, and was killed before it said so
     return int(numbers[0])
 
 
@@ -624,7 +625,7 @@ def share_state(
 
     return [np.asarray(value) for value in add_up()]
 
-# %% ../nbs/09b_workers.ipynb #acb09e4f
+# %% ../nbs/09b_workers.ipynb #0005d8bd
 CHECKPOINT = "checkpoint.npz"
 
 
@@ -641,10 +642,7 @@ def fit_as_worker(
     "Be one of the workers that train a network together, from the last checkpoint to the end."
     keras, workers = load_keras(), len(cluster.addresses)
     batch_size, n_steps = check_batch(split, config, workers)
-    with strategy.scope():
-        twin = build_network(split.train.features, config)
-        add_optimizer(twin, config, n_steps)
-    synchronize(twin)
+    twin = build_twin(strategy, split, config, n_steps)
     run_epoch = make_worker_epoch(strategy, twin, split.train, batch_size, config.legitimate_share)
     judge = make_worker_judge(strategy, twin, split.validation, cluster)
     stop, path, identity = make_stop(config), folder / CHECKPOINT, identify_job(split, config)
@@ -656,6 +654,8 @@ def fit_as_worker(
     for _ in range(1 + done):  # lesson 04 draws once before the first epoch, to count the rows
         draw_rows(split.train, config.legitimate_share, rng)
     for epoch in range(done, config.epochs):
+        if twin.stop_training:
+            break
         drawn = draw_rows(split.train, config.legitimate_share, rng)
         with quiet_start():
             figures = [*run_epoch(take_share(drawn, batch_size, workers, cluster.index)), *judge()]
@@ -663,14 +663,21 @@ def fit_as_worker(
         listeners.on_epoch_end(epoch, dict(zip(names, map(float, figures), strict=True)))
         if cluster.is_chief:
             save_checkpoint(path, list_state(twin, stop, epoch + 1), twin.history.history, identity)
-        if twin.stop_training:
-            break
     listeners.on_train_end()
     if cluster.is_chief:
         save_checkpoint(path, list_state(twin, stop, config.epochs), twin.history.history, identity, True)
     if network is not None:
         network.set_weights(twin.get_weights())
     return twin.history.history
+
+
+def build_twin(strategy, split, config, n_steps):
+    "Build the network of lesson 04 so that all workers have its weights."
+    with strategy.scope():
+        twin = build_network(split.train.features, config)
+        add_optimizer(twin, config, n_steps)
+    synchronize(twin)
+    return twin
 
 
 def restore(strategy, cluster, network, stop, path, identity):

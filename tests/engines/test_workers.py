@@ -94,7 +94,11 @@ def test_one_worker_stops_and_goes_on_as_the_loop_of_lesson_04(split, tmp_path, 
             if epoch == number:
                 raise KeyboardInterrupt
 
-        return keras.callbacks.LambdaCallback(on_epoch_end=break_off)
+        def break_at_end(logs):
+            if number == "end":
+                raise KeyboardInterrupt
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=break_off, on_train_end=break_at_end)
 
     for module in (training, workers):
         monkeypatch.setattr(module, "make_stop", make_stop)
@@ -103,7 +107,7 @@ def test_one_worker_stops_and_goes_on_as_the_loop_of_lesson_04(split, tmp_path, 
     expected = fit_network(network, split, config)
     assert len(expected["loss"]) == 5, "nothing is better by 1 than the first epoch"
     own = {"strategy": join_cluster(ALONE), "cluster": ALONE, "folder": tmp_path}
-    for number in (2, 3):  # the second run repeats the epoch that was not kept
+    for number in (2, 3, "end"):  # the second run repeats the epoch that was not kept
         with pytest.raises(KeyboardInterrupt):
             twin = build_network(split.train.features, config)
             fit_as_worker(twin, split, config, [break_at(number)], **own)

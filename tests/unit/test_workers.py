@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks import plan
 from fraud_demo import workers
 from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError, Settings
 from fraud_demo.data import LabeledRows, Split
@@ -254,13 +255,12 @@ def test_a_lost_worker_is_named_and_all_are_ended(monkeypatch, tmp_path, how, wo
     assert all(process.poll() is not None for process in group.processes)
 
 
-@pytest.mark.parametrize("part", ["beat", "run_trials"])
-def test_a_process_ends_when_nobody_listens(split, tmp_path, part):
-    write_job(tmp_path, split, TrainingConfig())
-    process = workers.start_process(part, tmp_path, part)
-    process.stdin.close()
+def test_a_process_ends_when_nobody_listens(tmp_path):
+    """As when the kernel that started it is gone."""
+    process = workers.start_process("beat", tmp_path, "beat")
+    assert json.loads(process.stdout.readline())["beat"] > 0
     process.stdout.close()
-    assert process.wait(60) in (0, 1)
+    assert process.wait(60) == 1
 
 
 def test_private_network_is_taken_down(tmp_path):
@@ -381,10 +381,10 @@ def test_measurements_that_say_too_little_are_refused():
 
 
 def test_one_core_needs_the_sum_of_its_parts():
-    plan = plan_scoring(3_500_000, 1, TRUE, ONE_CORE)
-    assert plan.shards == 4
-    assert np.isclose(plan.seconds, take_time(3_500_000, 4).seconds)
-    assert np.isclose(sum(plan.shares.values()), 1) and plan.bound == "starting"
+    found = plan_scoring(3_500_000, 1, TRUE, ONE_CORE)
+    assert found.shards == 4
+    assert np.isclose(found.seconds, take_time(3_500_000, 4).seconds)
+    assert np.isclose(sum(found.shares.values()), 1) and found.bound == "starting"
 
 
 def test_cores_share_the_work():
@@ -407,17 +407,36 @@ def test_the_store_is_a_floor_that_nodes_do_not_lower():
 
 def test_a_node_cannot_take_more_than_its_network():
     site = Site(node_bytes_s=1e7, stream_bytes_s=1e9)
-    plan = plan_scoring(10**9, 2, TRUE, site)
-    assert plan.bound == "networks of the nodes" and plan.seconds >= 10**9 * TRUE.row_bytes / 2e7
+    found = plan_scoring(10**9, 2, TRUE, site)
+    assert found.bound == "networks of the nodes" and found.seconds >= 10**9 * TRUE.row_bytes / 2e7
 
 
 def test_a_trillion_rows_are_planned_in_seconds():
     start = time.perf_counter()
-    plan = plan_scoring(10**12, 64, TRUE)
-    assert plan.shards == 100_000 and time.perf_counter() - start < 60
+    found = plan_scoring(10**12, 64, TRUE)
+    assert found.shards == 100_000 and time.perf_counter() - start < 60
     assert plan_scoring(10**12, 64, TRUE, rows_per_shard=10**8).shards == 10_000
 
 
 def test_plot_says_its_numbers():
     plans = [plan_scoring(10**8, nodes, TRUE) for nodes in (1, 2)]
     assert "1e+08 rows" in plot_plans(plans).get_label()
+
+
+@pytest.mark.parametrize("busy", [1.0, 1.5])
+def test_benchmark_predicts_what_it_holds_out(busy):
+    """True rates predict without error; a clock that ran for other programs as well is not judged."""
+    one = take_time(10_000_000, 10).seconds
+    two = (take_time(5_000_000, 5).seconds, 2 * take_time(5_000_000, 5).seconds)
+    figures = {
+        "rows": 1_000_000,
+        "cores": 2,
+        "rates": {"clock": vars(TRUE), "processor": vars(TRUE)},
+        "seconds": {"held out, one core": (one * busy, one), "held out, all cores": (two[0] * busy, two[1])},
+    }
+    found = plan.predict(figures)
+    assert len(found) == 4
+    for name, (predicted, measured, is_disturbed) in found.items():
+        is_clock = name.endswith("clock")
+        assert is_disturbed == (is_clock and busy > 1)
+        assert predicted * (busy if is_clock else 1) == pytest.approx(measured)
