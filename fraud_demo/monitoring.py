@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['log', 'LOG_COLUMNS', 'PART', 'TICK_S', 'SAID_S', 'BLOCK_ROWS', 'PLACE', 'SCORE', 'WATCHED', 'SCORE_EDGES',
-           'MONTH_DAYS', 'TOLERATED', 'TOLERATED_PSI', 'SHIFTS', 'LABELED_SHARE', 'STYLE', 'COLORS', 'make_log_schema',
-           'FolderParts', 'name_part', 'read_part_time', 'BucketParts', 'open_parts', 'LogLimits', 'LogState', 'Block',
-           'PredictionLog', 'make_batch', 'encode_part', 'read_log', 'LoggedScorer', 'run_app', 'make_edges',
-           'count_bins', 'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months', 'choose_limits',
-           'choose_cost_limit', 'count_mistakes', 'compute_cost', 'ColumnDrift', 'DriftReport', 'drift_report',
-           'join_labels', 'realize_by_day', 'Shift', 'move_region', 'add_bots', 'count_friends', 'spread_chips',
-           'generate_stream', 'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch', 'draw_bar', 'write_html',
-           'write_metrics', 'make_reference', 'read_labels', 'run_monitor']
+           'MONTH_DAYS', 'MARGIN', 'TOLERATED', 'TOLERATED_PSI', 'SHIFTS', 'LABELED_SHARE', 'STYLE', 'COLORS',
+           'make_log_schema', 'FolderParts', 'name_part', 'read_part_time', 'BucketParts', 'open_parts', 'LogLimits',
+           'LogState', 'Block', 'PredictionLog', 'make_batch', 'encode_part', 'read_log', 'LoggedScorer', 'run_app',
+           'make_edges', 'count_bins', 'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months',
+           'choose_limits', 'choose_cost_limit', 'count_mistakes', 'compute_cost', 'ColumnDrift', 'DriftReport',
+           'drift_report', 'join_labels', 'realize_by_day', 'Shift', 'move_region', 'add_bots', 'count_friends',
+           'spread_chips', 'generate_stream', 'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch',
+           'draw_bar', 'write_html', 'write_metrics', 'make_reference', 'read_labels', 'run_monitor']
 
 # %% ../nbs/08_monitoring.ipynb #229565ed
 import errno
@@ -653,8 +653,9 @@ def compute_ks(
     shares = [np.searchsorted(values, both, side="right") / len(values) for values in (a, b)]
     return float(np.abs(shares[0] - shares[1]).max())
 
-# %% ../nbs/08_monitoring.ipynb #69dc287f
+# %% ../nbs/08_monitoring.ipynb #a819c783
 MONTH_DAYS = 28  # days of a simulated month; thirteen make a year
+MARGIN = 1.5  # times fewer false alarms than allowed are aimed at: a limit is an estimate, from one reference
 TOLERATED = 5.0  # cost per 1,000 transactions that nobody is woken for
 TOLERATED_PSI = (
     0.001  # a flag that goes from 35 % to 36.5 %; with very many rows less than this is no chance, too
@@ -711,7 +712,7 @@ def choose_limits(
         counts = count_bins(reference[name].to_numpy(), edges[name])[0]
         others, windows = simulate_months(rng, counts, rows_per_day, window_days, months)
         highest = compute_psi(others, windows).max(axis=1)
-        psi[name] = max(float(np.quantile(highest, 1 - share / len(WATCHED))), TOLERATED_PSI)
+        psi[name] = max(float(np.quantile(highest, 1 - share / len(WATCHED) / MARGIN)), TOLERATED_PSI)
     by_chance = choose_cost_limit(rng, reference, rows_per_day, window_days, share, cost, months)
     return AlarmLimits(psi, max(by_chance, tolerated), window_days, rows_per_day)
 
