@@ -174,9 +174,11 @@ def show(figures: dict) -> None:
     for engine, seconds in figures["seconds"].items():
         start = figures["starts"][engine]
         ratio = f"{min(plain) / seconds:18.2f}" if plain else " " * 18
-        after = rows / max(seconds - start, 1e-3)
+        after = (
+            f"{rows / (seconds - start):,.0f}" if seconds > 1.1 * start else "-"
+        )  # all of it was the start
         print(
-            f"{engine:22}{seconds:9.2f}{start:8.2f}{rows / seconds:12,.0f}{after:17,.0f}{ratio}   {figures['digests'][engine]}"
+            f"{engine:22}{seconds:9.2f}{start:8.2f}{rows / seconds:12,.0f}{after:>17}{ratio}   {figures['digests'][engine]}"
         )
     ours = {figures["files"][name] for name in ("process", "pool", "ray") if name in figures["files"]}
     scores = {digest for name, digest in figures["digests"].items() if not name.startswith("plain")}
