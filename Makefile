@@ -67,8 +67,8 @@ bench: .venv/workshop.stamp  ## run the benchmarks
 	$(BIN)/python -m benchmarks.load
 	$(BIN)/python benchmarks/batch.py
 	$(BIN)/python -m benchmarks.app
-	$(BIN)/python -m benchmarks.monitoring
-	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python -m benchmarks.monitoring --server
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python benchmarks/plan.py
 
 clean: down  ## remove the environment, the bundle and everything the stack stored
