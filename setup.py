@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-EXTRAS = ("local", "grpc", "data", "registry", "training", "app", "cluster", "workshop", "dev")
+EXTRAS = ("local", "grpc", "data", "registry", "training", "app", "cluster", "scale", "workshop", "dev")
 
 parser = ConfigParser(delimiters=["="])
 parser.read(Path(__file__).with_name("settings.ini"), encoding="utf-8")

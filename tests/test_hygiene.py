@@ -20,7 +20,8 @@ NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_c
 LESSONS = [path for path in NOTEBOOKS if re.match(r"\d\d[a-z]?_", path.name)]
 MODULES = sorted(path for path in (ROOT / "fraud_demo").rglob("*.py") if not path.name.startswith("_"))
 HEAVY = ("tensorflow", "keras", "mlflow", "gradio", "ipywidgets", "IPython", "jupyterlab", "notebook", "nbdev", "fastcore",
-         "execnb", "pandas", "sklearn", "seaborn", "matplotlib", "onnxruntime", "kserve", "boto3", "openvino")  # fmt: skip
+         "execnb", "pandas", "sklearn", "seaborn", "matplotlib", "onnxruntime", "kserve", "boto3", "openvino", "ray",
+         "pyspark")  # fmt: skip
 
 
 def name_of(path: Path) -> str:
