@@ -20,7 +20,13 @@ HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}( \\)?")  # of a lock file: thousa
 WHY_FALSE = {  # why something that is found is no secret
     "planted by a test that searches for it": ("planted-password", "planted-s3-secret"),
     "of an object store that a test starts": ("test-secret",),
-    "a setting of a test": ("marked-secret", "hidden-key", "key of another cloud"),
+    "a setting of a test": (
+        "marked-secret",
+        "hidden-key",
+        "key of another cloud",
+        "turned-over",
+        "secret-key-7",
+    ),
     "the name of a kind of object": ("Secret",),
     "part of an address in a test, and nobody listens there": ("s3cret", "pw"),
 }

@@ -323,7 +323,6 @@ def plan_app(
         "GRADIO_SERVER_NAME": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(ports["app"]),
         "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_TEMP_DIR": str(settings.home / "app"),  # another user of this machine may have Gradio's own
     }
     if not settings.inference_endpoint:
         port = ports.get("model_server", PORTS["model_server"])

@@ -202,7 +202,9 @@ def test_champion_is_good_on_published_rows(road, settings, published_csv, monke
     assert np.array_equal(scores.is_fraud, scores.fraud_probability >= np.float32(scores.threshold))
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "number", [number for number in NUMBERS if number < "09"]
+)  # the others read no table
 def test_plain_papermill_on_published_rows(road, published_csv, tmp_path, number):
     """As an instructor types it: no engine, no flags of ours, any parameter."""
     (path,) = (ROOT / "nbs").glob(f"{number}_*.ipynb")
