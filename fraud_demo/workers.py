@@ -6,7 +6,7 @@
 __all__ = ['MISSED_FRAUD_COSTS', 'BEAT_S', 'CHECKPOINT', 'RAISE_LOOPBACK', 'SILENCE_S', 'START_S', 'MOST_SHARDS', 'ONE_CORE',
            'make_recipes', 'judge_recipe', 'write_config', 'read_config', 'write_job', 'read_job', 'tell', 'beat',
            'start_process', 'end_process', 'say_end', 'run_trials', 'Trial', 'TrialProcess', 'try_recipes', 'Search',
-           'search_recipes', 'Cluster', 'read_cluster', 'check_batch', 'take_share', 'join_cluster',
+           'search_recipes', 'ClusterSpec', 'read_cluster_spec', 'check_batch', 'take_share', 'join_cluster',
            'make_worker_epoch', 'make_worker_judge', 'synchronize', 'list_state', 'take_state', 'identify_job',
            'save_checkpoint', 'load_checkpoint', 'share_state', 'fit_as_worker', 'build_twin', 'restore',
            'open_private_network', 'find_ports', 'WorkerGroup', 'run_worker', 'fit_on_workers', 'train_on_workers',
@@ -381,7 +381,7 @@ def search_recipes(
 
 # %% ../nbs/09b_workers.ipynb #33435463
 @dataclass(frozen=True)
-class Cluster:
+class ClusterSpec:
     "The workers of one training, and which of them this process is."
 
     addresses: tuple[str, ...]  # host:port of each; the first is the chief
@@ -406,19 +406,19 @@ class Cluster:
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
 
-def read_cluster(
+def read_cluster_spec(
     environ: Mapping[str, str],  # variables of the process
-) -> Cluster:  # InputError when they cannot be right
+) -> ClusterSpec:  # InputError when they cannot be right
     "Find out who trains together: from `TF_CONFIG`, or from the variables of an Indexed Job."
     try:
         if text := environ.get("TF_CONFIG"):
             found = json.loads(text)
-            return Cluster(tuple(found["cluster"]["worker"]), int(found["task"]["index"]))
+            return ClusterSpec(tuple(found["cluster"]["worker"]), int(found["task"]["index"]))
         if "JOB_COMPLETION_INDEX" not in environ:
-            return Cluster(("127.0.0.1:0",), 0)
+            return ClusterSpec(("127.0.0.1:0",), 0)
         pattern, workers = environ["FRAUD_DEMO_WORKER_ADDRESS"], int(environ["FRAUD_DEMO_WORKERS"])
         addresses = tuple(pattern.replace("{index}", str(i)) for i in range(workers))
-        return Cluster(addresses, int(environ["JOB_COMPLETION_INDEX"]))
+        return ClusterSpec(addresses, int(environ["JOB_COMPLETION_INDEX"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "The variables do not say who trains together.",
@@ -456,7 +456,7 @@ def take_share(
 
 # %% ../nbs/09b_workers.ipynb #2278db53
 def join_cluster(
-    cluster: Cluster,  # who trains together
+    cluster: ClusterSpec,  # who trains together
 ) -> Any:  # tf.distribute.Strategy
     "Meet the other workers; returns when all are there."
     os.environ["TF_CONFIG"] = cluster.to_tf_config()
@@ -511,7 +511,7 @@ def make_worker_judge(
     strategy: Any,  # from join_cluster
     network: Any,  # keras.Model made in its scope
     rows: LabeledRows,  # all validation rows
-    cluster: Cluster,  # which of them are this worker's
+    cluster: ClusterSpec,  # which of them are this worker's
 ) -> Callable:  # gives loss and accuracy on all of them; every worker gets the same
     "Compile the question how the network does; each worker asks about its own rows."
     import tensorflow as tf
@@ -636,7 +636,7 @@ def fit_as_worker(
     callbacks: Sequence[Any] = (),  # keras callbacks of this worker
     *,
     strategy: Any,  # from join_cluster
-    cluster: Cluster,  # who trains together
+    cluster: ClusterSpec,  # who trains together
     folder: Path,  # where the chief keeps its checkpoint
 ) -> dict[str, list[float]]:  # metrics per epoch
     "Be one of the workers that train a network together, from the last checkpoint to the end."
@@ -758,7 +758,7 @@ class WorkerGroup:
             prefix = stack.enter_context(open_private_network())
             self.is_private = bool(prefix)
             for index in range(len(self.addresses)):
-                config = Cluster(self.addresses, index).to_tf_config()
+                config = ClusterSpec(self.addresses, index).to_tf_config()
                 process = start_process(
                     "run_worker", self.folder, f"worker-{index}", prefix, TF_CONFIG=config
                 )
@@ -835,7 +835,7 @@ def run_worker() -> None:
     folder = Path(sys.argv[1])
     threading.Thread(target=beat, daemon=True).start()
     split, config = read_job(folder)
-    cluster = read_cluster(os.environ)
+    cluster = read_cluster_spec(os.environ)
     strategy = join_cluster(cluster)
     tell(ready=True)
     report = load_keras().callbacks.LambdaCallback(
@@ -891,7 +891,7 @@ def train_on_workers(
 # %% ../nbs/09b_workers.ipynb #ae125a08
 def train_in_job() -> None:
     "Be one pod of a training in a cluster; its variables say which."
-    cluster, settings = read_cluster(os.environ), load_settings()
+    cluster, settings = read_cluster_spec(os.environ), load_settings()
     split, config = split_transactions(prepare_transactions(settings)), TrainingConfig()
     kept = Path(os.environ.get("FRAUD_DEMO_CHECKPOINTS") or settings.home / "workers")
     folder = kept / identify_folder(split, config)
@@ -899,7 +899,7 @@ def train_in_job() -> None:
     if found and found[1]["is_done"]:  # the others have ended, and will not come back
         if not cluster.is_chief:
             return
-        cluster = Cluster(cluster.addresses[:1], 0)
+        cluster = ClusterSpec(cluster.addresses[:1], 0)
     strategy = join_cluster(cluster)
     fit = partial(fit_as_worker, strategy=strategy, cluster=cluster, folder=folder)
     if cluster.is_chief:
@@ -935,7 +935,7 @@ def train_on_ray(
 
     actors = [Worker.remote() for _ in range(workers)]
     addresses = tuple(ray.get([actor.find_address.remote() for actor in actors]))
-    configs = [Cluster(addresses, i).to_tf_config() for i in range(workers)]
+    configs = [ClusterSpec(addresses, i).to_tf_config() for i in range(workers)]
     ray.get([actor.work.remote(text) for actor, text in zip(actors, configs, strict=True)])
 
 # %% ../nbs/09b_workers.ipynb #c6b90400

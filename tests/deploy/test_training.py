@@ -13,7 +13,7 @@ import yaml
 from fraud_demo import workers
 from fraud_demo.core import load_settings
 from fraud_demo.discovery import IN_CLUSTER_URL
-from fraud_demo.workers import read_cluster
+from fraud_demo.workers import read_cluster_spec
 from tests.deploy.manifests import DEPLOY, PROJECT, build, find, tell, walk
 from tests.deploy.test_manifests import damage, list_faults, list_fields
 from tests.deploy.test_names import read_variables
@@ -88,7 +88,7 @@ def test_references_are_there(folder):
 
 
 def test_pods_of_the_job_find_each_other():
-    """What `read_cluster` makes of the variables are the names that Kubernetes gives to the pods."""
+    """What `read_cluster_spec` makes of the variables are the names that Kubernetes gives to the pods."""
     objects = render("training")
     job, service = find(objects, "Job", "fraud-training"), find(objects, "Service", "fraud-training")
     spec, template = job["spec"], job["spec"]["template"]
@@ -99,7 +99,7 @@ def test_pods_of_the_job_find_each_other():
     port = service["spec"]["ports"][0]["port"]
     names = tuple(f"{job['metadata']['name']}-{i}.{service['metadata']['name']}:{port}" for i in range(n))
     for i in range(n):
-        cluster = read_cluster({**values, "JOB_COMPLETION_INDEX": str(i)})
+        cluster = read_cluster_spec({**values, "JOB_COMPLETION_INDEX": str(i)})
         assert cluster.addresses == names and cluster.index == i
     assert port == container["ports"][0]["containerPort"]
     assert service["spec"]["clusterIP"] == "None" and service["spec"]["publishNotReadyAddresses"] is True

@@ -17,7 +17,7 @@ from fraud_demo.data import generate_transactions, split_transactions
 from fraud_demo.training import TrainingConfig, build_network, fit_network, load_keras
 from fraud_demo.workers import (
     CHECKPOINT,
-    Cluster,
+    ClusterSpec,
     WorkerGroup,
     fit_as_worker,
     fit_on_workers,
@@ -29,7 +29,7 @@ from fraud_demo.workers import (
     write_job,
 )
 
-ALONE = Cluster(("127.0.0.1:0",), 0)
+ALONE = ClusterSpec(("127.0.0.1:0",), 0)
 CONFIG = TrainingConfig(hidden=(32, 32), epochs=4, batch_size=128, peak_learning_rate=2e-2)
 NOTICED_S = 10.0  # it was 0.2 s, and 12 s for a worker that hangs
 

@@ -21,7 +21,7 @@ from fraud_demo.data import LabeledRows, Split
 from fraud_demo.training import TrainingConfig, draw_rows
 from fraud_demo.workers import (
     ONE_CORE,
-    Cluster,
+    ClusterSpec,
     Measurement,
     Rates,
     Search,
@@ -34,7 +34,7 @@ from fraud_demo.workers import (
     make_recipes,
     plan_scoring,
     plot_plans,
-    read_cluster,
+    read_cluster_spec,
     read_config,
     read_job,
     save_checkpoint,
@@ -62,22 +62,22 @@ def split():
 
 
 def test_indexed_job_becomes_tf_config():
-    cluster = read_cluster(JOB)
+    cluster = read_cluster_spec(JOB)
     assert json.loads(cluster.to_tf_config()) == {
         "cluster": {"worker": [f"fraud-training-{i}.fraud-training:2222" for i in range(3)]},
         "task": {"type": "worker", "index": 1},
     }
-    assert not cluster.is_chief and read_cluster({**JOB, "JOB_COMPLETION_INDEX": "0"}).is_chief
+    assert not cluster.is_chief and read_cluster_spec({**JOB, "JOB_COMPLETION_INDEX": "0"}).is_chief
 
 
 def test_tf_config_is_read_back_and_goes_before_the_job():
-    cluster = Cluster(("a:1", "b:2"), 1)
-    assert read_cluster({"TF_CONFIG": cluster.to_tf_config()}) == cluster
-    assert read_cluster({**JOB, "TF_CONFIG": cluster.to_tf_config()}) == cluster
+    cluster = ClusterSpec(("a:1", "b:2"), 1)
+    assert read_cluster_spec({"TF_CONFIG": cluster.to_tf_config()}) == cluster
+    assert read_cluster_spec({**JOB, "TF_CONFIG": cluster.to_tf_config()}) == cluster
 
 
 def test_a_process_without_variables_is_alone():
-    assert read_cluster({}).is_chief and len(read_cluster({}).addresses) == 1
+    assert read_cluster_spec({}).is_chief and len(read_cluster_spec({}).addresses) == 1
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_process_without_variables_is_alone():
 )
 def test_wrong_variables_are_explained(environ, words):
     with pytest.raises(InputError) as caught:
-        read_cluster(environ)
+        read_cluster_spec(environ)
     assert words in str(caught.value)
 
 
@@ -342,7 +342,7 @@ class FakeRay:
 def test_ray_tells_each_actor_who_it_is(monkeypatch):
     ray, seen = FakeRay(), []
     monkeypatch.setattr(workers, "import_extra", lambda module, extra: ray)
-    monkeypatch.setattr(workers, "train_in_job", lambda: seen.append(read_cluster(os.environ)))
+    monkeypatch.setattr(workers, "train_in_job", lambda: seen.append(read_cluster_spec(os.environ)))
     monkeypatch.setenv("TF_CONFIG", "")
     workers.train_on_ray(3)
     assert [cluster.index for cluster in seen] == [0, 1, 2]
