@@ -107,6 +107,13 @@ def test_lesson_avoids_belittling_words(path):
     assert not re.findall(r"\b(simply|just|obviously|easy|easily|trivial\w*)\b", prose, re.I)
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_lesson_opens_files_that_exist(path):
+    code = "\n".join(cell.source for cell in read_cells(path) if cell.cell_type == "code")
+    for chain in re.findall(r'find_project\(\)((?: / "[^"]+")+)', code):
+        assert (ROOT / Path(*re.findall(r'"([^"]+)"', chain))).exists(), chain
+
+
 def test_modules_are_what_the_notebooks_export(tmp_path):
     for name in ("nbs", "fraud_demo", "settings.ini", "setup.py", "README.md"):
         source = ROOT / name
