@@ -41,5 +41,8 @@ setup(
     packages=find_packages(include=["fraud_demo", "fraud_demo.*"]),
     install_requires=read_requirements("requirements"),
     extras_require={name: read_requirements(f"{name}_requirements") for name in EXTRAS},
-    entry_points={"console_scripts": read_lines("console_scripts")},
+    entry_points={
+        "console_scripts": read_lines("console_scripts"),
+        "papermill.engine": ["workbook = fraud_demo.workshop.engine:WorkbookEngine"],
+    },
 )

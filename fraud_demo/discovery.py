@@ -10,7 +10,8 @@ __all__ = ['API', 'FAILURES', 'ANSWERS', 'CLUSTER_ANSWERS', 'DIAGNOSES', 'SERVIC
            'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_login', 'read_cluster', 'find_command',
            'ask_cluster', 'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name',
            'search_stack', 'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all',
-           'find_mlflow', 'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'mark_lesson']
+           'find_mlflow', 'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'tag_seat',
+           'mark_lesson']
 
 # %% ../nbs/01_discovery.ipynb #8476fb94
 import base64
@@ -839,15 +840,24 @@ def model_url(
     return PageLink(page if version is None else f"{page}/versions/{version}")
 
 # %% ../nbs/01_discovery.ipynb #898ee948
-def mark_lesson(
+def tag_seat(
     settings: Settings,  # where MLflow is, and the seat
-    number: str,  # for example "03"
+    key: str,  # for example "lesson"
+    value: str,  # for example "03"
 ) -> None:  # without a seat nothing is sent
-    "Tell the instructor of a shared server how far this seat is."
+    "Leave a mark on the experiment of a seat."
     if not settings.seat:
         return
     connect_mlflow(settings)
     import mlflow
 
     experiment = mlflow.set_experiment(settings.registered_name)
-    mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, "fraud_demo.lesson", number)
+    mlflow.MlflowClient().set_experiment_tag(experiment.experiment_id, f"fraud_demo.{key}", value)
+
+
+def mark_lesson(
+    settings: Settings,  # where MLflow is, and the seat
+    number: str,  # for example "03"
+) -> None:  # without a seat nothing is sent
+    "Tell the instructor of a shared server how far this seat is."
+    tag_seat(settings, "lesson", number)

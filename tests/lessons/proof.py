@@ -1,0 +1,73 @@
+"""A lesson that proves its checks: each stub, wrong answer and other right answer stands before the solution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+
+from fraud_demo.workshop.engine import Answer, read_answers
+from tests.conftest import ROOT
+
+SOLUTIONS = ROOT / "tests" / "solutions"
+
+STUB = """
+import os as _os
+from fraud_demo.workshop.checks import ExerciseError as _ExerciseError, Feedback as _Feedback
+_feedback = {check}
+assert isinstance(_feedback, _Feedback) and _feedback.state == "to do", _feedback
+_os.environ["FRAUD_DEMO_STRICT_CHECKS"] = "1"
+try:
+    {check}
+except _ExerciseError as _error:
+    assert "to do" in _error.why
+else:
+    raise AssertionError("a strict run goes on with a stub")
+finally:
+    del _os.environ["FRAUD_DEMO_STRICT_CHECKS"]
+"""
+WRONG = """
+_feedback = {check}
+assert _feedback.state == "not yet" and {words!r} in _feedback.text, _feedback
+"""
+RIGHT = """
+_feedback = {check}
+assert _feedback.is_right, _feedback
+"""
+
+
+def find_stubs(cells: list) -> dict[str, int]:
+    """Return the place of each stub."""
+    return {
+        tag: place
+        for place, cell in enumerate(cells)
+        for tag in cell.metadata.get("tags", [])
+        if "exercise" in cell.metadata["tags"] and tag.startswith("ex-")
+    }
+
+
+def find_check(cells: list, stub: int) -> str:
+    """Return the source of the check that follows a stub."""
+    return next(cell.source for cell in cells[stub:] if "check" in cell.metadata.get("tags", []))
+
+
+def prove(lesson: Path, proof: Path) -> None:
+    """Write a lesson with all its answers."""
+    notebook = nbformat.read(lesson, as_version=4)
+    cells, answers = notebook.cells, read_answers(SOLUTIONS / f"{lesson.stem}.py")
+    for name, place in sorted(find_stubs(cells).items(), key=lambda item: -item[1]):
+        own = [answer for answer in answers if answer.exercise == name]
+        order = [a for a in own if a.kind == "wrong"] + [a for a in own if a.kind == "also"]
+        order += [answer for answer in own if answer.kind == "solution"]
+        expression = find_check(cells, place)
+        proofs = [(cells[place].source, STUB.format(check=expression))]
+        proofs += [(answer.source, judge(answer, expression)) for answer in order]
+        cells[place : place + 1] = [nbformat.v4.new_code_cell(source) for pair in proofs for source in pair]
+    nbformat.write(notebook, proof)
+
+
+def judge(answer: Answer, expression: str) -> str:
+    """Return the cell that follows an answer."""
+    if answer.kind == "wrong":
+        return WRONG.format(check=expression, words=answer.words)
+    return RIGHT.format(check=expression)
