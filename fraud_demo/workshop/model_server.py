@@ -877,7 +877,7 @@ LOG_METRICS = {  # of the prediction log: field of its state, and what it says
     "left_out": (
         "counter",
         "prediction_log_rows_left_out",
-        "Rows of large requests that are not in the sample.",
+        "Rows that are not in the sample.",
     ),
     "parts": ("counter", "prediction_log_parts_written", "Files that were written."),
     "deleted": ("counter", "prediction_log_parts_deleted", "Files that were deleted for age or size."),
@@ -1458,7 +1458,7 @@ async def serve(
 # %% ../../nbs/workshop/model_server.ipynb #32b7b80c
 def parse_arguments(
     arguments: Sequence[str] | None = None,  # None: the command line
-) -> argparse.Namespace:  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions, log_rows_per_request, log_seconds
+) -> argparse.Namespace:  # http_port, grpc_port, host, body_timeout, idle_timeout, model_dir, log_predictions, log_rows_per_request, log_rows_per_second, log_seconds
     "Read the options of the command."
     parser = argparse.ArgumentParser(
         prog="fraud-demo-model-server",
@@ -1494,14 +1494,20 @@ def parse_arguments(
         help="rows that are logged of one request; of a larger one a random sample (default: %(default)s)",
     )
     parser.add_argument(
+        "--log-rows-per-second",
+        type=float,
+        default=LogLimits().rows_per_s,
+        help="rows that are logged of all requests of a second; of more a sample (default: %(default)g)",
+    )
+    parser.add_argument(
         "--log-seconds",
         type=float,
         default=LogLimits().part_s,
         help="seconds after which logged predictions are written at the latest (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
-    if options.log_rows_per_request < 1 or options.log_seconds <= 0:
-        parser.error("--log-rows-per-request and --log-seconds must be above 0")
+    if options.log_rows_per_request < 1 or min(options.log_rows_per_second, options.log_seconds) <= 0:
+        parser.error("--log-rows-per-request, --log-rows-per-second and --log-seconds must be above 0")
     ports = (options.http_port, options.grpc_port)
     if ports[0] == ports[1] or not all(0 < port < 65536 for port in ports):
         parser.error("--http-port and --grpc-port must be two different ports from 1 to 65535")
@@ -1546,7 +1552,9 @@ def main(
         place = (options.host, options.http_port, options.grpc_port)
         log.info("serving %s at %s, REST on port %d, gRPC on port %d", repository.store, *place)
         if options.log_predictions:
-            limits = LogLimits(options.log_rows_per_request, part_s=options.log_seconds)
+            limits = LogLimits(
+                options.log_rows_per_request, options.log_rows_per_second, part_s=options.log_seconds
+            )
             predictions = PredictionLog(open_parts(options.log_predictions), limits)
             log.info("predictions are logged in %s", predictions.parts)
         asyncio.run(serve(repository, *place, options.body_timeout, options.idle_timeout, predictions))

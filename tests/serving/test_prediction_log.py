@@ -40,6 +40,8 @@ def start(folder, tmp_path, place=None, **environ):
         place or tmp_path / "log",
         "--log-rows-per-request",
         1_000_000,
+        "--log-rows-per-second",
+        1_000_000,
         "--log-seconds",
         0.3,
         **environ,

@@ -105,6 +105,26 @@ def test_of_a_large_request_a_random_sample_is_kept(tmp_path):
     assert (np.diff(first["row"]) < 2 * n / 50).all(), "from all parts of the request"
 
 
+def test_in_a_busy_second_a_sample_is_kept_and_quiet_ones_save_up(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(m.time, "monotonic", lambda: clock[0])
+    log = m.PredictionLog(m.FolderParts(tmp_path), m.LogLimits(rows_per_s=10))
+    for _ in range(150):
+        assert add(log)
+    assert log.state.left_out == 50, "ten seconds were saved up"
+    clock[0] += 0.5
+    for _ in range(9):
+        assert add(log)
+    log.add(np.ones((1000, 7), np.float32), np.ones(1000), np.ones(1000), "large", "m", "1")
+    assert log.state.left_out == 50 + 4 + 1000
+    clock[0] += 3600
+    log.add(np.ones((1000, 7), np.float32), np.ones(1000), np.ones(1000), "later", "m", "1")
+    state = log.close()
+    assert (state.written, state.left_out, state.dropped) == (100 + 5 + 100, 54 + 1000 + 900, 0)
+    found = m.read_log(tmp_path)
+    assert set(found["request_id"]) >= {"later"} and "large" not in set(found["request_id"])
+
+
 def test_an_empty_place_gives_an_empty_table(tmp_path):
     found = m.read_log(tmp_path / "nothing")
     assert list(found.columns) == list(m.LOG_COLUMNS) and len(found) == 0
