@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['console', 'Json', 'KERNEL', 'Namespace', 'DryRun', 'Print', 'Wait', 'show_table', 'show_json', 'up', 'down', 'status',
-           'logs', 'show_status', 'show_progress', 'run', 'make_folder', 'train', 'promote', 'rollback', 'show_rows',
-           'score', 'score_dataset', 'choose_scorer', 'app', 'check_kernel', 'doctor', 'check_runs', 'room',
-           'cluster_connect', 'cluster_serve', 'cluster_rollback', 'cluster_endpoint', 'cluster_doctor', 'make_project',
-           'make_cluster_cli', 'monitor', 'write_whole', 'make_cli', 'main']
+           'logs', 'show_status', 'show_progress', 'run', 'start_at', 'make_folder', 'train', 'promote', 'rollback',
+           'show_rows', 'score', 'score_dataset', 'choose_scorer', 'app', 'check_kernel', 'doctor', 'check_runs',
+           'room', 'cluster_connect', 'cluster_serve', 'cluster_rollback', 'cluster_endpoint', 'cluster_doctor',
+           'make_project', 'make_cluster_cli', 'monitor', 'write_whole', 'make_cli', 'main']
 
 # %% ../../nbs/workshop/cli.ipynb #c3d27fa3
 import json
@@ -48,12 +48,15 @@ from fraud_demo.core import (
 from fraud_demo.workshop.lessons import (
     Lesson,
     LessonResult,
+    RunMode,
     choose_lessons,
     find_kept,
+    find_solutions,
     list_lessons,
     run_lessons,
     tabulate_results,
 )
+from .report import write_report
 from .stack import get_status, read_log, start_stack, stop_stack
 
 # %% ../../nbs/workshop/cli.ipynb #7b6a0ac7
@@ -181,28 +184,44 @@ def run(
     changed: Annotated[
         bool, typer.Option("--changed", help="Keep what passed before and has not changed.")
     ] = False,
+    solved: Annotated[
+        bool, typer.Option("--solved", help="Fill the exercises with their solutions.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an exercise whose answer is not right.")
+    ] = False,
     report_dir: Annotated[
-        Path | None, typer.Option("--report", help="Folder for the executed lessons.")
+        Path | None,
+        typer.Option("--report", help="Folder for the executed lessons, index.html and junit.xml."),
     ] = None,
+    cell_timeout: Annotated[
+        float, typer.Option(help="Seconds that one cell may take.", min=1)
+    ] = RunMode.cell_timeout_s,
+    lesson_timeout: Annotated[
+        float, typer.Option(help="Seconds that one lesson may take.", min=1)
+    ] = RunMode.lesson_timeout_s,
 ) -> None:
     """Run the lessons headless, in order; exit 1 when one fails.
 
-    Example: fraud-demo lessons run --from 04
+    Examples: fraud-demo lessons run --from 04, fraud-demo lessons run 02 03 --solved --strict
     """
     settings = load_settings()
+    mode = RunMode(find_solutions() if solved else None, strict, cell_timeout, lesson_timeout)
     chosen = choose_lessons(list_lessons(), numbers or (), start)
     folder = report_dir or settings.home / "lessons"
     has_champion = (
-        changed and get_status(settings).model["version"] is not None
+        changed and not solved and not strict and get_status(settings).model["version"] is not None
     )  # without one, nothing can be kept
     kept = find_kept(chosen, folder, settings) if has_champion else {}
     bars, report, done = show_progress()
     with bars:
-        results = run_lessons(chosen, folder, settings, kept, report, done)
+        results = run_lessons(chosen, folder, settings, kept, report, done, mode)
+    page = write_report(chosen, results, folder) if report_dir else None
     console.print()
     show_table(tabulate_results(results), "Lessons")
     console.print(
-        f"\n{sum(r.seconds for r in results if not r.is_kept):.0f} s in all; executed copies in {os.path.relpath(folder)}/",
+        f"\n{sum(r.seconds for r in results if not r.is_kept):.0f} s in all; executed copies in {os.path.relpath(folder)}/"
+        + (f", report in {os.path.relpath(page)}" if page else ""),
         soft_wrap=True,
     )
     if failed := [result for result in results if not result.passed]:
@@ -210,6 +229,23 @@ def run(
             f"\nLesson {failed[0].lesson.number} stopped: {failed[0].message}", style="bold", soft_wrap=True
         )
         raise typer.Exit(1)
+
+# %% ../../nbs/workshop/cli.ipynb #1631f5f9
+def start_at(
+    number: Annotated[str, typer.Argument(help="Lesson to start at, for example 05.")],
+    rows: Annotated[
+        int, typer.Option(help="Rows to generate when no data file is set.", min=1000)
+    ] = 1_000_000,
+) -> None:
+    """Make what the lessons before one leave behind: a run, a champion, a served file.
+
+    Example: fraud-demo lessons start-at 08
+    """
+    from fraud_demo.workshop.start import start_at
+
+    [lesson] = choose_lessons(list_lessons(), [number])
+    start_at(load_settings(), lesson.number, lambda words: console.print(words, soft_wrap=True), rows)
+    console.print(f"Lesson {lesson.number} can start: {lesson.title}")
 
 # %% ../../nbs/workshop/cli.ipynb #b2d8d002
 @contextmanager
@@ -757,6 +793,7 @@ def make_cli() -> typer.Typer:
     )
     lessons = typer.Typer(no_args_is_help=True, help="Run the lessons headless.")
     lessons.command()(run)
+    lessons.command()(start_at)
     for command in (
         doctor,
         up,
