@@ -30,6 +30,7 @@ def test_thirty_seats_at_once(pair, small):
 
     rows = {row[0]: row[1:] for row in list_seats(pair.settings).rows if row[0] in SEATS}
     assert sorted(rows) == SEATS
-    for last_run, version, champion, lesson in rows.values():
+    for last_run, version, champion, lesson, exercises, stuck in rows.values():
         assert re.fullmatch(r"\S+, finished \d+ (s|min) ago", last_run), last_run
         assert (version, champion) == ("1", "1") and lesson.startswith("05")
+        assert exercises == stuck == "", "nobody has answered"

@@ -10,19 +10,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import boto3
 import nbformat
 import numpy as np
+import papermill
 import pytest
 import requests
 
 from fraud_demo.core import FEATURE_NAMES, load_settings
 from tests.conftest import BIN, ROOT
+from tests.lessons.proof import prove
 
 NAME = "DNN-credit-card-fraud"
 HARMLESS = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1, 1, 0, 0]
 FRAUD = [15.694985541059943, 175.98918151972342, 0.8556228290724207, 1, 0, 0, 1]
+PARAMETERS = ("seed", "data_seed", "split_seed", "timeout_s", "price_ratio", "rounds", "missed_fraud_cost")
 NUMBERS = ("00", "01", "02", "03", "04", "05", "06", "06b", "06c", "07", "08", "09", "09b", "10", "10b")
 
 
@@ -202,31 +206,54 @@ def test_champion_is_good_on_published_rows(road, settings, published_csv, monke
     assert np.array_equal(scores.is_fraud, scores.fraud_probability >= np.float32(scores.threshold))
 
 
-@pytest.mark.parametrize(
-    "number", [number for number in NUMBERS if number < "09"]
-)  # the others read no table
-def test_plain_papermill_on_published_rows(road, published_csv, tmp_path, number):
-    """As an instructor types it: no engine, no flags of ours, any parameter."""
+@pytest.mark.parametrize("number", NUMBERS)
+def test_plain_papermill_on_published_rows_and_every_answer(road, published_csv, tmp_path, number):
+    """As an instructor types it: no engine, no flags of ours, any parameter; and each answer meets its check."""
     (path,) = (ROOT / "nbs").glob(f"{number}_*.ipynb")
-    name = re.search(
-        r"^(seed|data_seed|split_seed|timeout_s|price_ratio|rounds|missed_fraud_cost): \w+ = (\S+)",
-        "\n".join(
-            cell.source
-            for cell in nbformat.read(path, as_version=4).cells
-            if "parameters" in cell.metadata.get("tags", [])
-        ),
-        re.M,
-    )
-    parameter = ["-p", name.group(1), name.group(2)] if name else []
+    proof = tmp_path / path.name
+    prove(path, proof)
+    parameters = papermill.inspect_notebook(path)
+    chosen = next((name for name in parameters if name in PARAMETERS), None)
+    parameter = ["-p", chosen, parameters[chosen]["default"]] if chosen else []
     for _ in range(2):
         done = subprocess.run(
-            [BIN / "papermill", path, tmp_path / "out.ipynb", *parameter],
+            [BIN / "papermill", proof, tmp_path / "out.ipynb", "--cwd", ROOT / "nbs", *parameter],
             env={**road.environ, "FRAUD_DEMO_DATA": str(published_csv), "FRAUD_DEMO_SEAT": "published"},
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if "Kernel died before replying" not in done.stderr:  # a port was taken before the kernel had it
             break
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_room_shows_the_exercises_of_a_seat(road):
+    """What the lessons of the test above left on the seat's experiment."""
+    shown = road.run("room", COLUMNS="300").stdout
+    line = next(line for line in shown.splitlines() if line.startswith("published"))
+    assert "01: 2 of 2" in line and "not yet" not in line, shown
+
+
+def test_solved_and_strict_is_one_command(road, tmp_path):
+    for options, code in (
+        (("--solved", "--strict"), 0),
+        (("--strict",), 1),
+    ):
+        done = road.run("lessons", "run", "00", "01", *options, "--report", tmp_path, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert ("not solved" in done.stdout) is bool(code)
+        assert ET.parse(tmp_path / "junit.xml").getroot().attrib["failures"] == str(code)
+    assert 'class="failed"' in (tmp_path / "index.html").read_text()
+
+
+def test_a_lesson_starts_alone_from_the_start_state(road, published_csv, tmp_path):
+    """Once with the rows that the weights were trained on, once with others."""
+    for seat, rows in (("late", ""), ("late-published", str(published_csv))):
+        environ = {"FRAUD_DEMO_SEAT": seat, "FRAUD_DEMO_DATA": rows}
+        for number, made in (("4", 0), ("5", 1), ("07", 2), ("10b", 0)):
+            done = road.run("lessons", "start-at", number, **environ)
+            assert done.stdout.count("lesson 0") == made, done.stdout
+    done = road.run("lessons", "run", "05", "06c", "--report", tmp_path, FRAUD_DEMO_SEAT="late")
+    assert done.stdout.count(" passed") >= 2
 
 
 def test_papermill_lists_the_parameters(road):

@@ -9,6 +9,7 @@ import pytest
 
 from fraud_demo.core import InputError, load_settings
 from fraud_demo.workshop.lessons import (
+    RunMode,
     choose_lessons,
     find_kept,
     list_lessons,
@@ -93,7 +94,7 @@ def test_run_stops_at_the_first_failure_and_says_where(nbs, settings, tmp_path):
     )
     assert [result.passed for result in results] == [True, False]
     assert results[1].cell == 3 and results[1].message == "ValueError: seven is not eight"
-    assert [row[3] for row in tabulate_results(results).rows] == ["passed", "FAILED in cell 3"]
+    assert [row[4] for row in tabulate_results(results).rows] == ["passed", "FAILED in cell 3"]
     assert ("00", 3, 3) in seen and ("01", 4, 4) not in seen
     executed = nbformat.read(tmp_path / "out" / "01_bad.ipynb", as_version=4)
     assert any(
@@ -114,7 +115,7 @@ def test_slow_cell_and_dead_kernel_are_failures_not_hangs(nbs, tmp_path):
     write_lesson(nbs, "03_slow", "number: int = 1  # any", "import time; time.sleep(60)")
     write_lesson(nbs, "04_dead", "number: int = 1  # any", "import os; os.kill(os.getpid(), 9)")
     slow, dead = list_lessons(nbs)[3:]
-    assert "Timeout" in run_lesson(slow, tmp_path / "out", cell_timeout_s=2).message
+    assert "Timeout" in run_lesson(slow, tmp_path / "out", mode=RunMode(cell_timeout_s=2)).message
     result = run_lesson(dead, tmp_path / "out")
     assert not result.passed and "DeadKernel" in result.message
 
