@@ -1,8 +1,8 @@
-# make workshop | workbench | test | lab | down | prepare | lock | bundle | bench | clean
+# make workshop | workbench | test | lab | down | prepare | site | lock | bundle | bench | clean
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help workshop workbench test lab up down prepare lock bundle bench clean
+.PHONY: help workshop workbench test lab up down prepare site lock bundle bench clean
 # What a notebook image may set for its own packages would reach into .venv.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
 
@@ -45,6 +45,10 @@ prepare: .venv/test.stamp  ## after editing a notebook: format, export, clean, R
 	$(BIN)/nbdev_export
 	$(BIN)/python .ci/readme.py
 	$(BIN)/pytest -q tests/test_hygiene.py tests/unit
+
+site: .venv/test.stamp  ## build a documentation site in _docs/ from the executed lessons
+	$(BIN)/python .ci/site.py $${FRAUD_DEMO_HOME:-.workshop}/lessons _docs
+	@echo "Open _docs/index.html"
 
 lock: .venv/bootstrap.stamp  ## compute the lock files again from settings.ini
 	export UV_CUSTOM_COMPILE_COMMAND="make lock"; \

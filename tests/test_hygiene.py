@@ -8,12 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import papermill
 import pytest
 
+from fraud_demo.workshop.checks import list_exercises
+from fraud_demo.workshop.engine import read_answers
 from tests.conftest import BIN, ROOT
 
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -112,6 +116,142 @@ def test_lesson_opens_files_that_exist(path):
     code = "\n".join(cell.source for cell in read_cells(path) if cell.cell_type == "code")
     for chain in re.findall(r'find_project\(\)((?: / "[^"]+")+)', code):
         assert (ROOT / Path(*re.findall(r'"([^"]+)"', chain))).exists(), chain
+
+
+# Public names that only a command, a pod or a later lesson calls, so that their own lesson shows no use.
+CALLED_ELSEWHERE = {
+    "core": {"bypass_proxy", "ServiceError", "LABEL"},  # the modules that open a connection; the data
+    "app": {"main"},  # the command fraud-demo-app
+    # the commands fraud-demo-app and fraud-demo monitor; the simulation in benchmarks/
+    "monitoring": {"run_app", "run_monitor", "count_episodes"},
+    "scale": {"main", "score_frame"},  # a pod; somebody's Spark
+    "workers": {"train_on_ray"},  # the RayJob of deploy/
+    "training": {"is_training"},  # fraud-demo doctor
+}
+
+
+def list_public_names(source: str) -> set[str]:
+    """Return the names that a cell defines for everybody."""
+    names = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_each_exported_name_is_used_in_its_lesson(path):
+    cells = [cell.source for cell in read_cells(path) if cell.cell_type == "code"]
+    names = set().union(*(list_public_names(c) for c in cells if c.startswith("#| export\n")))
+    words = re.findall(r"\w+", "\n".join(cells))
+    unused = {name for name in names if words.count(name) < 2}
+    assert unused <= CALLED_ELSEWHERE.get(read_module_name(path), set())
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_exercises_have_their_three_cells_and_a_solution(path):
+    cells = read_cells(path)
+    number = number_of(path)
+    at = next(place for place, cell in enumerate(cells) if cell.source.startswith("## Exercises"))
+    stubs, checks, tasks, minutes = [], [], [], 0
+    for cell in cells[at:]:
+        tags = cell.metadata.get("tags", [])
+        if "exercise" in tags:
+            stubs += [tag for tag in tags if tag.startswith("ex-")]
+            assert "..." in cell.source
+        elif "check" in tags:
+            checks += re.findall(r'check\(\s*"(ex-[^"]+)"', cell.source)
+        elif cell.cell_type == "markdown":
+            found = re.findall(r"^\*\*(\d)\. .+?\*\* \((\d+) minutes?\)", cell.source, re.M)
+            tasks += [f"ex-{number}-{place}" for place, _ in found]
+            minutes += sum(int(length) for _, length in found)
+    assert not any("exercise" in cell.metadata.get("tags", []) for cell in cells[:at])
+    assert stubs == checks == tasks == list(list_exercises(number)) and len(stubs) >= 2
+    card = re.search(r"\| \*\*Minutes\*\* \| \d+, and (\d+) for the exercises \|", cells[2].source)
+    assert card and int(card[1]) == minutes, f"the tasks take {minutes} minutes"
+    answers = read_answers(ROOT / "tests" / "solutions" / f"{path.stem}.py")
+    for name in stubs:
+        kinds = [answer.kind for answer in answers if answer.exercise == name]
+        assert kinds.count("solution") == 1 and "wrong" in kinds
+    assert {answer.exercise for answer in answers} == set(stubs)
+
+
+def test_tables_of_lessons_have_the_minutes_of_the_cards():
+    cards = {
+        number_of(path): re.search(r"Minutes\*\* \| (\d+), and (\d+)", read_cells(path)[2].source)
+        for path in LESSONS
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| \[(\d\d[a-z]?) .*\| (\d+) \|$", readme, re.M))
+    assert told == {number: str(int(card[1]) + int(card[2])) for number, card in cards.items()}
+    plan = (ROOT / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    told = {
+        m[1]: (m[2], m[3])
+        for m in re.finditer(r"^\| \d?\d:\d\d \| (\d\d[a-z]?) .*\| (\d+) \+ (\d+) \|", plan, re.M)
+    }
+    assert told == {number: card.groups() for number, card in cards.items()}
+
+
+PAGES = [path for path in ROOT.glob("*.md")] + [ROOT / "data" / "README.md", ROOT / "deploy" / "README.md"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=name_of)
+def test_links_lead_somewhere(path):
+    if path.suffix == ".md":
+        text = path.read_text(encoding="utf-8")
+    else:
+        text = "\n".join(cell.source for cell in read_cells(path) if cell.cell_type == "markdown")
+    base = ROOT if path.name == "index.ipynb" else path.parent
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://|mailto:", target):
+            assert urlsplit(target).hostname, target
+            continue
+        name, _, anchor = target.partition("#")
+        found = base / name if name else path
+        assert found.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.M)
+            assert anchor in {
+                re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings
+            }
+
+
+def test_spelling_is_american_and_right():
+    done = subprocess.run([BIN / "codespell"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def measure_lesson(path: Path) -> list[str]:
+    """Say where a lesson is longer than it should be."""
+    cells, long = read_cells(path), []
+    for cell in cells:
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        if cell.cell_type == "code" and len(lines) > 40:
+            long.append(
+                f"a cell of {len(lines)} lines: {next(line for line in lines if '#|' not in line)[:60]}"
+            )
+        if cell.cell_type == "code":
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.FunctionDef) and node.body[-1].end_lineno - node.body[0].lineno >= 40:
+                    length = node.body[-1].end_lineno - node.body[0].lineno + 1
+                    long.append(f"a function of {length} lines: {node.name}")
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    if len(cells) > 75:
+        long.append(f"{len(cells)} cells")
+    if not 700 <= words <= 2000:
+        long.append(f"{words} words of prose")
+    return long
+
+
+def test_long_lessons_are_listed():
+    """Nobody is stopped by a length; the list is for who reads the tests' output."""
+    long = {name_of(path): found for path in LESSONS if (found := measure_lesson(path))}
+    for name, found in long.items():
+        warnings.warn(f"{name}: {'; '.join(found)}", stacklevel=1)
+    assert len(long) < len(LESSONS), "every lesson is too long"
 
 
 def test_modules_are_what_the_notebooks_export(tmp_path):

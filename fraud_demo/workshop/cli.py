@@ -587,7 +587,7 @@ def room(
 
     table = list_seats(load_settings())
     if as_json:
-        names = ("seat", "last_run", "version", "champion", "lesson")
+        names = ("seat", "last_run", "version", "champion", "lesson", "exercises", "stuck")
         show_json({"seats": [dict(zip(names, row, strict=True)) for row in table.rows]})
     elif table.rows:
         show_table(table, "Seats")

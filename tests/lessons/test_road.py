@@ -256,6 +256,18 @@ def test_a_lesson_starts_alone_from_the_start_state(road, published_csv, tmp_pat
     assert done.stdout.count(" passed") >= 2
 
 
+def test_site_is_built_from_the_executed_lessons(road, tmp_path):
+    done = subprocess.run([sys.executable, ROOT / ".ci" / "site.py", road.executed, tmp_path / "site"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    start = (tmp_path / "site" / "index.html").read_text()
+    for number in NUMBERS:
+        [page] = (tmp_path / "site" / "nbs").glob(f"{number}_*.html")
+        assert f'href="nbs/{page.name}"' in start
+        text = page.read_text()
+        assert 'class="mermaid' in text and "#| export" not in text and 'alt=""' not in text
+
+
 def test_papermill_lists_the_parameters(road):
     done = subprocess.run([BIN / "papermill", "--help-notebook", ROOT / "nbs" / "04_training.ipynb"],
                           capture_output=True, text=True, check=True)  # fmt: skip
