@@ -203,7 +203,7 @@ def run(
 ) -> None:
     """Run the lessons headless, in order; exit 1 when one fails.
 
-    Examples: fraud-demo lessons run --from 04, fraud-demo lessons run 02 03 --solved --strict
+    Example: fraud-demo lessons run --from 04, or: fraud-demo lessons run 02 03 --solved --strict
     """
     settings = load_settings()
     mode = RunMode(find_solutions() if solved else None, strict, cell_timeout, lesson_timeout)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Lesson', 'list_lessons', 'choose_lessons', 'LessonResult', 'RunMode', 'find_solutions', 'set_strict', 'read_states',
-           'make_kernel_config', 'run_lesson', 'check_parameters', 'compute_fingerprint', 'note_passed', 'find_kept',
-           'run_lessons', 'describe_result', 'count_exercises', 'tabulate_results']
+           'make_kernel_config', 'run_lesson', 'explain_stop', 'check_parameters', 'compute_fingerprint', 'note_passed',
+           'find_kept', 'run_lessons', 'describe_result', 'count_exercises', 'tabulate_results']
 
 # %% ../../nbs/workshop/lessons.ipynb #abb25e93
 import contextlib
@@ -184,6 +184,13 @@ def run_lesson(
     folder.mkdir(parents=True, exist_ok=True)
     executed, start = folder / lesson.path.name, time.perf_counter()
     cell, message = None, ""
+
+    def note(number, cells):
+        nonlocal cell
+        cell = number
+        if report:
+            report(number, cells)
+
     try:
         with tempfile.TemporaryDirectory(prefix="lesson-") as sockets, set_strict(mode.is_strict):
             papermill.execute_notebook(
@@ -197,7 +204,7 @@ def run_lesson(
                 execution_timeout=mode.cell_timeout_s,
                 lesson_timeout=mode.lesson_timeout_s,
                 solutions=mode.solutions,
-                report=report,
+                report=note,
                 extra_arguments=["--log-level=ERROR"],
                 config=make_kernel_config(Path(sockets)),
             )
@@ -206,9 +213,30 @@ def run_lesson(
     except InputError:
         raise
     except Exception as error:  # a dead kernel, a timeout: a result like another
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = explain_stop(error, mode)
     seconds, states = time.perf_counter() - start, read_states(executed)
-    return LessonResult(lesson, not message, seconds, executed, cell, message, exercises=states)
+    return LessonResult(
+        lesson, not message, seconds, executed, cell if message else None, message, exercises=states
+    )
+
+
+def explain_stop(
+    error: Exception,  # what papermill raised, other than a cell's own error
+    mode: RunMode,  # what time there was
+) -> str:  # what, why, what to do
+    "Say why a lesson came to no end."
+    kind = type(error).__name__
+    if kind == "DeadKernelError":
+        return (
+            "The kernel died. Most often the machine had no memory left. "
+            "Close other kernels, run `fraud-demo doctor --close-runs`, then this lesson again."
+        )
+    if kind == "CellTimeoutError":
+        return (
+            f"The cell did not end in time. A cell may take {mode.cell_timeout_s:g} s, a lesson {mode.lesson_timeout_s:g} s. "
+            "Look at what it waits for, or give more with --cell-timeout and --lesson-timeout."
+        )
+    return f"{kind}: {error}".splitlines()[0]
 
 
 def check_parameters(

@@ -21,6 +21,7 @@ import requests
 
 from fraud_demo.core import FEATURE_NAMES, load_settings
 from tests.conftest import BIN, ROOT
+from tests.lessons.faults import read_told
 from tests.lessons.proof import prove
 
 NAME = "DNN-credit-card-fraud"
@@ -321,38 +322,55 @@ def test_mlflow_route_sends_the_run_elsewhere(road, second_mlflow, tmp_path):
     assert len(find_runs(road.url("mlflow"))) == own
 
 
-def test_a_lesson_run_too_early_names_the_one_it_needs(road, tmp_path):
-    for number, words in (
-        ("05", "Run lesson 04 first."),
-        ("06", "run lesson 05 first"),
-        ("06b", "lesson 05"),
-        ("06c", "lesson 05"),
-        ("07", "run lesson 05 first"),
-        ("08", "Run lesson 05 first"),
-        ("09", "lesson 05"),
-        ("10", "Run lesson 05 first."),
-        ("10b", "Run lesson 05 first."),
-    ):
-        done = road.run("lessons", "run", number, "--report", tmp_path, check=False, FRAUD_DEMO_SEAT="early")
-        assert done.returncode == 1
-        assert words in done.stdout, done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
+def stop_lessons(road, *arguments, **environ) -> dict:
+    """Run lessons in one process, each until it stops; return the errors."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.lessons.faults", *arguments],
+        env={**road.environ, "PYTHONPATH": str(ROOT), **environ}, cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return read_told(done.stdout)
 
 
-def test_mlflow_down_is_said_in_sentences(road, tmp_path):
-    done = road.run(
-        "lessons", "run", "01", "--report", tmp_path, check=False, MLFLOW_ROUTE="http://127.0.0.1:9"
-    )
-    assert done.returncode == 1 and "Nothing listens on port 9 of 127.0.0.1" in done.stdout
+FAULTS = {
+    "a lesson left out": ({"FRAUD_DEMO_SEAT": "early"}, {"05": "Run lesson 04 first.", "06": "run lesson 05 first", "06b": "Run lesson 05 first.",
+        "06c": "run lesson 05 first", "07": "run lesson 05 first", "08": "Run lesson 05 first.", "09": "Run lesson 05 first.",
+        "10": "Run lesson 05 first.", "10b": "Run lesson 05 first."}),
+    "MLflow down": ({"MLFLOW_ROUTE": "http://127.0.0.1:9"}, dict.fromkeys(("01", "04", "05", "08", "09", "10", "10b"),
+        "Nothing listens on port 9 of 127.0.0.1. Check that the server runs")),
+    "a wrong route": ({"MLFLOW_ROUTE": "{app}"}, dict.fromkeys(("01", "04", "05", "08"), "Correct the address")),
+    "the model server down": ({"INFERENCE_ENDPOINT": "http://127.0.0.1:9"}, dict.fromkeys(("06", "06b", "06c", "07"),
+        "the connection was refused")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_said_in_three_sentences_with_its_mend(road, fault):
+    environ, expected = FAULTS[fault]
+    environ = {name: value.format(app=road.url("app")) for name, value in environ.items()}
+    told = stop_lessons(road, *expected, **environ)
+    for number, words in expected.items():
+        error = told[number]
+        assert error and words in error["text"], (number, error)
+        assert all(sentence.endswith((".", '"')) for sentence in error["sentences"]), (number, error)
+
+
+def test_a_full_disk_is_said_in_three_sentences(road, tmp_path):
+    cold = stop_lessons(road, "--small-files", "03", FRAUD_DEMO_HOME=str(tmp_path / "cold"))["03"]
+    assert cold["type"] == "InputError" and "Name another folder in FRAUD_DEMO_HOME." in cold["text"]
+    shutil.copytree(road.home / "data", tmp_path / "warm" / "data")
+    state = road.status()["services"]
+    warm = stop_lessons(road, "--small-files", "04", FRAUD_DEMO_HOME=str(tmp_path / "warm"),
+                        MLFLOW_ROUTE=state["mlflow"]["url"], FRAUD_DEMO_SEAT="full")["04"]  # fmt: skip
+    assert warm["type"] == "ServiceError" and "File too large" in warm["text"], warm
+    assert "run this cell again" in warm["sentences"][2]
+
+
+def test_the_runner_says_a_fault_without_a_traceback(road, tmp_path):
+    done = road.run("lessons", "run", "05", "06", "--report", tmp_path, check=False, FRAUD_DEMO_SEAT="early")
+    assert done.returncode == 1 and "Run lesson 04 first." in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-
-
-def test_model_server_down_is_said_in_sentences(road, tmp_path):
-    for number in ("06", "06b", "06c", "07"):
-        done = road.run("lessons", "run", number, "--report", tmp_path, check=False,
-                        INFERENCE_ENDPOINT="http://127.0.0.1:9")  # fmt: skip
-        assert done.returncode == 1 and "the connection was refused" in done.stdout, done.stdout
-        assert "Traceback" not in done.stdout + done.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert "Run lesson 04 first." in page and "not run" in page
 
 
 def test_bad_data_is_said_in_sentences(road, tmp_path):

@@ -115,9 +115,12 @@ def test_slow_cell_and_dead_kernel_are_failures_not_hangs(nbs, tmp_path):
     write_lesson(nbs, "03_slow", "number: int = 1  # any", "import time; time.sleep(60)")
     write_lesson(nbs, "04_dead", "number: int = 1  # any", "import os; os.kill(os.getpid(), 9)")
     slow, dead = list_lessons(nbs)[3:]
-    assert "Timeout" in run_lesson(slow, tmp_path / "out", mode=RunMode(cell_timeout_s=2)).message
+    result = run_lesson(slow, tmp_path / "out", mode=RunMode(cell_timeout_s=2))
+    assert (result.passed, result.cell) == (False, 3)
+    assert "A cell may take 2 s" in result.message and "--cell-timeout" in result.message
     result = run_lesson(dead, tmp_path / "out")
-    assert not result.passed and "DeadKernel" in result.message
+    assert (result.passed, result.cell) == (False, 3)
+    assert "The kernel died." in result.message and "doctor --close-runs" in result.message
 
 
 def test_unchanged_lessons_are_kept_up_to_the_first_change(nbs, settings, tmp_path):
