@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'REFUSALS', 'VERBS', 'ADVICE', 'MANAGER', 'APPLY', 'MERGE', 'PUBLISHED', 'HIDDEN', 'APPLY_MANIFESTS', 'KEYS',
            'PATH_NOTE', 'EXAMPLE', 'OPERATORS', 'OPENSHIFT_ONLY', 'LOOK_ONLY', 'Project', 'locate_object',
            'ClusterError', 'describe_path', 'explain_refusal', 'explain_silence', 'Cluster', 'open_cluster',
-           'read_version', 'list_published', 'read_bucket', 'make_endpoint', 'decode_value', 'make_connection',
+           'read_version', 'list_published', 'make_endpoint', 'decode_value', 'read_bucket', 'make_connection',
            'encode_value', 'make_storage_config', 'Change', 'compare_secret', 'read_labels', 'apply_secret',
            'Connection', 'connect_store', 'make_external_secret', 'write_yaml', 'read_notes', 'read_path',
            'read_service', 'list_places', 'probe_model', 'probe_places', 'InferenceRoute', 'read_token', 'read_places',
@@ -96,7 +96,7 @@ KINDS = {  # kind: start of the address, kind in the plural
     "ObjectBucketClaim": ("/apis/objectbucket.io/v1alpha1", "objectbucketclaims"),
 }
 
-
+# %% ../nbs/10_cluster.ipynb #910d1228
 def locate_object(
     kind: str,  # a key of KINDS
     namespace: str,  # where it is; "" for a Namespace
@@ -132,7 +132,7 @@ REFUSALS = {  # status: why, and what to do
 }
 VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 
-
+# %% ../nbs/10_cluster.ipynb #8fc87bc1
 def describe_path(
     path: str,  # of an object or of a list
 ) -> dict[str, str]:  # plural, namespace and name; each may be ""
@@ -143,7 +143,7 @@ def describe_path(
     plural, name = ([*(rest[2:] if namespace else rest), "", ""])[:2]
     return {"plural": plural, "namespace": namespace, "name": name}
 
-
+# %% ../nbs/10_cluster.ipynb #f09cc47d
 def explain_refusal(
     method: str,  # of the request
     path: str,  # of the request
@@ -282,7 +282,7 @@ class Cluster:
         path = locate_object(body["kind"], place["namespace"], place["name"])
         return self.ask("PATCH", path, body, content_type, **query)
 
-
+# %% ../nbs/10_cluster.ipynb #de5d5dbf
 def open_cluster(
     timeout_s: float = 10.0,  # seconds to wait for an answer
 ) -> Cluster:  # MissingStepError when no cluster is configured
@@ -330,6 +330,28 @@ def list_published(
     return sorted(((version, prefix) for prefix, version in found.items()), key=lambda pair: int(pair[0]))
 
 # %% ../nbs/10_cluster.ipynb #026d6c2b
+HIDDEN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # never shown
+APPLY_MANIFESTS = "`oc apply -k deploy/overlays/openshift-ai-3`"
+
+
+def make_endpoint(
+    host: str,  # as the ConfigMap says
+    port: str,  # as the ConfigMap says; may be empty
+) -> str:  # address of the store inside the cluster
+    "Choose plain HTTP: a model server does not trust the certificate that the store has inside the cluster."
+    return f"http://{host}" + ("" if port in ("", "80", "443") else f":{port}")
+
+
+def decode_value(
+    value: str | None,  # base64, as a Secret holds it
+) -> str:  # "" when it is not there or not readable
+    "Read one value of a Secret."
+    try:
+        return base64.b64decode(value or "").decode()
+    except ValueError:
+        return ""
+
+# %% ../nbs/10_cluster.ipynb #49375ce9
 def read_bucket(
     cluster: Cluster,  # where to read
     project: Project,  # names
@@ -356,28 +378,6 @@ def read_bucket(
             )
     endpoint = endpoint or make_endpoint(config["BUCKET_HOST"], config.get("BUCKET_PORT", ""))
     return ObjectStore(endpoint, config["BUCKET_NAME"], region, *keys.values())
-
-
-HIDDEN = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # never shown
-APPLY_MANIFESTS = "`oc apply -k deploy/overlays/openshift-ai-3`"
-
-
-def make_endpoint(
-    host: str,  # as the ConfigMap says
-    port: str,  # as the ConfigMap says; may be empty
-) -> str:  # address of the store inside the cluster
-    "Choose plain HTTP: a model server does not trust the certificate that the store has inside the cluster."
-    return f"http://{host}" + ("" if port in ("", "80", "443") else f":{port}")
-
-
-def decode_value(
-    value: str | None,  # base64, as a Secret holds it
-) -> str:  # "" when it is not there or not readable
-    "Read one value of a Secret."
-    try:
-        return base64.b64decode(value or "").decode()
-    except ValueError:
-        return ""
 
 # %% ../nbs/10_cluster.ipynb #74b834f0
 def make_connection(
@@ -413,7 +413,7 @@ def encode_value(
     "Write one value for a Secret."
     return base64.b64encode(value.encode()).decode()
 
-
+# %% ../nbs/10_cluster.ipynb #77e264aa
 def make_storage_config(
     project: Project,  # names
     store: ObjectStore,  # where the models are
@@ -482,7 +482,7 @@ def read_labels(
     "Read the labels of an object."
     return ((thing or {}).get("metadata") or {}).get("labels") or {}
 
-
+# %% ../nbs/10_cluster.ipynb #5aebf63e
 def apply_secret(
     cluster: Cluster,  # where to write
     wanted: dict,  # the Secret as it shall be
@@ -532,7 +532,7 @@ class Connection:
             "changes": [vars(change) for change in self.changes],
         }
 
-
+# %% ../nbs/10_cluster.ipynb #1ea968c9
 def connect_store(
     cluster: Cluster,  # where to read and write
     project: Project | None = None,  # None: the workbook's names
@@ -609,7 +609,7 @@ def read_path(
     model = ((service.get("spec") or {}).get("predictor") or {}).get("model") or {}
     return (model.get("storage") or {}).get("path") or read_notes(service).get(PATH_NOTE)
 
-
+# %% ../nbs/10_cluster.ipynb #28ae1682
 def read_service(
     cluster: Cluster,  # where to read
     project: Project,  # names
@@ -687,7 +687,7 @@ def probe_model(
     outcome = f"Version {version or 'unknown'} answers in {1000 * decision.seconds:.0f} ms."
     return replace(candidate, kind="good", outcome=outcome, version=version)
 
-
+# %% ../nbs/10_cluster.ipynb #55179d8e
 def probe_places(
     places: Sequence[tuple[str, str]],  # who names it, and the address
     project: Project,  # names
@@ -733,7 +733,7 @@ class InferenceRoute:
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>{self.table._repr_html_()}"
 
-
+# %% ../nbs/10_cluster.ipynb #78e7390c
 def read_token(
     cluster: Cluster,  # where to read
     project: Project,  # names
@@ -765,7 +765,7 @@ def read_places(
     host = ((found.get("Route") or {}).get("spec") or {}).get("host")
     return list_places(project, found.get("InferenceService"), host), problems
 
-
+# %% ../nbs/10_cluster.ipynb #13b94789
 def find_endpoint(
     cluster: Cluster,  # names the addresses
     project: Project | None = None,  # None: the workbook's names
@@ -831,7 +831,7 @@ class Checkup:
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
 
-
+# %% ../nbs/10_cluster.ipynb #e78fb461
 def guard(
     name: str,  # what is looked at
     look: Callable[[], Check | list[Check]],  # looks at it
@@ -861,7 +861,7 @@ def list_rights(
         ("list", "Event", own, ""),
     ]
 
-
+# %% ../nbs/10_cluster.ipynb #498c175c
 def check_right(
     cluster: Cluster,  # where to ask
     verb: str,  # for example get
@@ -887,7 +887,7 @@ def check_right(
     fix = f"ask an administrator: oc create role fraud-demo-{verb}-{plural} {role} -n {namespace}, and a rolebinding"
     return Check(label, "no", fix)
 
-
+# %% ../nbs/10_cluster.ipynb #e03ab3f3
 OPERATORS = {  # kind: what brings it
     "InferenceService": "the OpenShift AI operator with KServe",
     "ServingRuntime": "the OpenShift AI operator with KServe",
@@ -947,7 +947,7 @@ def check_object(
 
     return guard(label, look)
 
-
+# %% ../nbs/10_cluster.ipynb #d4e90746
 def read_claim(
     claim: dict,  # an ObjectBucketClaim
 ) -> tuple[str, str]:  # what is seen, what to do
@@ -996,7 +996,7 @@ def read_deployment(
         else f"read `oc logs deploy/{name} -n {namespace}`; after Import from Git: `oc get builds`",
     )
 
-
+# %% ../nbs/10_cluster.ipynb #c4c3bec4
 def check_endpoint(
     cluster: Cluster,  # names the addresses
     project: Project,  # names
@@ -1024,7 +1024,7 @@ def check_login(
         return Check("login", "it does not tell who you are")
     return Check("login", ((answer.get("status") or {}).get("userInfo") or {}).get("username") or "unknown")
 
-
+# %% ../nbs/10_cluster.ipynb #d9c553da
 def check_cluster(
     cluster: Cluster,  # where to look
     project: Project | None = None,  # None: the workbook's names

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREVIOUS', 'make_patch', 'move_service', 'find_folder', 'check_folders', 'Move', 'is_settled', 'wait_for_service',
-           'read_trouble', 'read_conditions', 'read_pod', 'read_events', 'explain_wait', 'point_service', 'find_path',
-           'choose_previous', 'finish_move', 'read_previous', 'rollback_service', 'print_move']
+           'read_conditions', 'read_pod', 'read_events', 'read_trouble', 'explain_wait', 'find_path', 'choose_previous',
+           'finish_move', 'point_service', 'read_previous', 'rollback_service', 'print_move']
 
 # %% ../nbs/10b_rollout.ipynb #f9ede5b0
 import re
@@ -125,7 +125,7 @@ def find_folder(
             reason = "the object store does not answer from here"
     return plain, f"not checked: {reason}"
 
-
+# %% ../nbs/10b_rollout.ipynb #739d4765
 def check_folders(
     project: Project,  # names
     version: str,  # version number
@@ -170,7 +170,7 @@ class Move:
 
     __repr__ = __str__
 
-
+# %% ../nbs/10b_rollout.ipynb #4c69ec41
 def is_settled(
     service: dict,  # an InferenceService
 ) -> bool:
@@ -178,7 +178,7 @@ def is_settled(
     status = (service.get("status") or {}).get("modelStatus") or {}
     return status.get("transitionStatus") == "UpToDate"
 
-
+# %% ../nbs/10b_rollout.ipynb #23c2f7f9
 def wait_for_service(
     cluster: Cluster,  # names the addresses
     project: Project,  # names
@@ -208,29 +208,6 @@ def wait_for_service(
         time.sleep(wait_s)
 
 # %% ../nbs/10b_rollout.ipynb #ba3cc377
-def read_trouble(
-    cluster: Cluster,  # where to read
-    project: Project,  # names
-) -> list[str]:  # sentences; empty when nothing was found
-    "Collect what the InferenceService, its pods and the events say."
-    said, label = [], f"serving.kserve.io/inferenceservice={project.model}"
-    tasks: dict[str, Callable[[], list[str]]] = {
-        "InferenceService": lambda: read_conditions(read_service(cluster, project)),
-        "pods": lambda: [
-            line
-            for pod in cluster.list("Pod", project.namespace, labelSelector=label)
-            for line in read_pod(pod)
-        ],
-        "events": lambda: read_events(cluster.list("Event", project.namespace), project.model),
-    }
-    for what, read in tasks.items():
-        try:
-            said += read()
-        except FraudDemoError as error:
-            said.append(f"The {what} could not be read: {error.why}")
-    return said
-
-
 def read_conditions(
     service: dict,  # an InferenceService
 ) -> list[str]:  # one sentence per condition that is not true, and the last failure
@@ -258,7 +235,7 @@ def read_pod(
                 said.append(f"Container {container.get('name')} of {pod['metadata']['name']}: {words[:200]}.")
     return said
 
-
+# %% ../nbs/10b_rollout.ipynb #917ac14a
 def read_events(
     events: Sequence[dict],  # of the project
     name: str,  # of the InferenceService
@@ -274,6 +251,29 @@ def read_events(
     return list(dict.fromkeys(reversed(said)))[:3]
 
 
+def read_trouble(
+    cluster: Cluster,  # where to read
+    project: Project,  # names
+) -> list[str]:  # sentences; empty when nothing was found
+    "Collect what the InferenceService, its pods and the events say."
+    said, label = [], f"serving.kserve.io/inferenceservice={project.model}"
+    tasks: dict[str, Callable[[], list[str]]] = {
+        "InferenceService": lambda: read_conditions(read_service(cluster, project)),
+        "pods": lambda: [
+            line
+            for pod in cluster.list("Pod", project.namespace, labelSelector=label)
+            for line in read_pod(pod)
+        ],
+        "events": lambda: read_events(cluster.list("Event", project.namespace), project.model),
+    }
+    for what, read in tasks.items():
+        try:
+            said += read()
+        except FraudDemoError as error:
+            said.append(f"The {what} could not be read: {error.why}")
+    return said
+
+# %% ../nbs/10b_rollout.ipynb #378170ca
 def explain_wait(
     cluster: Cluster,  # where to read
     project: Project,  # names
@@ -299,21 +299,6 @@ def explain_wait(
     return ServiceError(f"After {timeout_s:.0f} s {name} does not answer; {now}.", trouble, fix)
 
 # %% ../nbs/10b_rollout.ipynb #b12ac7cb
-def point_service(
-    cluster: Cluster,  # where to read and write
-    version: str,  # version number, or a folder of the bucket
-    project: Project | None = None,  # None: the workbook's names
-    settings: Settings | None = None,  # object store to look into; token and certificates
-    timeout_s: float = 300.0,  # how long to wait for the endpoint; 0: do not wait
-    is_dry_run: bool = False,  # let the cluster check it and keep nothing
-) -> Move:  # ServiceError when the version does not answer in time
-    "Point the model server at a version, and wait until the endpoint answers with it."
-    project, settings = project or Project(), settings or load_settings()
-    service = read_service(cluster, project)
-    path, checked = find_path(cluster, project, version, settings)
-    return finish_move(cluster, project, settings, service, path, checked, timeout_s, is_dry_run)
-
-
 def find_path(
     cluster: Cluster,  # where the connection is
     project: Project,  # names
@@ -327,7 +312,7 @@ def find_path(
         return version.rstrip("/"), "not checked: a folder was named"
     return find_folder(cluster, project, version, settings)
 
-
+# %% ../nbs/10b_rollout.ipynb #3025619e
 def choose_previous(
     cluster: Cluster,  # names the addresses
     project: Project,  # names
@@ -345,7 +330,7 @@ def choose_previous(
     }
     return note if answers and read_version(old) not in answers else old
 
-
+# %% ../nbs/10b_rollout.ipynb #971aa405
 def finish_move(
     cluster: Cluster,  # where to write
     project: Project,  # names
@@ -376,7 +361,22 @@ def finish_move(
     url = wait_for_service(cluster, project, version, settings, timeout_s)
     return replace(move, url=url, seconds=time.monotonic() - start)
 
+# %% ../nbs/10b_rollout.ipynb #3b9d841f
+def point_service(
+    cluster: Cluster,  # where to read and write
+    version: str,  # version number, or a folder of the bucket
+    project: Project | None = None,  # None: the workbook's names
+    settings: Settings | None = None,  # object store to look into; token and certificates
+    timeout_s: float = 300.0,  # how long to wait for the endpoint; 0: do not wait
+    is_dry_run: bool = False,  # let the cluster check it and keep nothing
+) -> Move:  # ServiceError when the version does not answer in time
+    "Point the model server at a version, and wait until the endpoint answers with it."
+    project, settings = project or Project(), settings or load_settings()
+    service = read_service(cluster, project)
+    path, checked = find_path(cluster, project, version, settings)
+    return finish_move(cluster, project, settings, service, path, checked, timeout_s, is_dry_run)
 
+# %% ../nbs/10b_rollout.ipynb #3982bb98
 def read_previous(
     service: dict,  # the InferenceService
 ) -> str:  # folder that served before the last move; MissingStepError when nothing was moved

@@ -8,7 +8,7 @@ __all__ = ['MISSED_FRAUD_COSTS', 'BEAT_S', 'CHECKPOINT', 'RAISE_LOOPBACK', 'SILE
            'start_process', 'end_process', 'say_end', 'run_trials', 'Trial', 'TrialProcess', 'try_recipes', 'Search',
            'search_recipes', 'ClusterSpec', 'read_cluster_spec', 'check_batch', 'take_share', 'join_cluster',
            'make_worker_epoch', 'make_worker_judge', 'synchronize', 'list_state', 'take_state', 'identify_job',
-           'save_checkpoint', 'load_checkpoint', 'share_state', 'fit_as_worker', 'build_twin', 'restore',
+           'save_checkpoint', 'load_checkpoint', 'share_state', 'build_twin', 'restore', 'fit_as_worker',
            'open_private_network', 'find_ports', 'WorkerGroup', 'run_worker', 'fit_on_workers', 'train_on_workers',
            'train_in_job', 'identify_folder', 'train_on_ray', 'Measurement', 'Rates', 'fit_rates', 'Site', 'Plan',
            'plan_scoring', 'plot_plans']
@@ -123,7 +123,7 @@ def read_config(
     found = json.loads(text)
     return TrainingConfig(**found | {"hidden": tuple(found["hidden"]), "cost": DecisionCost(**found["cost"])})
 
-
+# %% ../nbs/09b_workers.ipynb #f071d79b
 def write_job(
     folder: Path,  # made when missing
     split: Split,  # training and validation rows are written
@@ -171,7 +171,7 @@ def beat() -> None:
         tell(beat=time.time())
         time.sleep(BEAT_S)
 
-
+# %% ../nbs/09b_workers.ipynb #2e17f09e
 def start_process(
     part: str,  # function of this module that the process runs
     folder: Path,  # with the job; the process writes its errors there
@@ -213,7 +213,7 @@ def say_end(
         return f"was ended by {signal.Signals(-code).name}"
     return f"was ended by signal {-code}"
 
-
+# %% ../nbs/09b_workers.ipynb #10132065
 def run_trials() -> None:
     "Be a process that takes recipes, a line each, and answers with figures."
     split, _ = read_job(Path(sys.argv[1]))
@@ -266,7 +266,7 @@ class TrialProcess:
         if self.process is not None:
             end_process(self.process)
 
-
+# %% ../nbs/09b_workers.ipynb #41a01c5f
 def try_recipes(
     split: Split,  # training and validation rows
     recipes: Mapping[str, TrainingConfig],  # name to recipe
@@ -338,7 +338,7 @@ class Search:
     def _repr_html_(self) -> str:
         return f"{self.table._repr_html_()}{len(self.trials)} trials in {self.seconds:.1f} s"
 
-
+# %% ../nbs/09b_workers.ipynb #540b1b24
 def search_recipes(
     settings: Settings,  # where MLflow is, and the seat
     split: Split,  # training and validation rows
@@ -405,7 +405,7 @@ class ClusterSpec:
         task = {"type": "worker", "index": self.index}
         return json.dumps({"cluster": {"worker": list(self.addresses)}, "task": task})
 
-
+# %% ../nbs/09b_workers.ipynb #afa1aa4f
 def read_cluster_spec(
     environ: Mapping[str, str],  # variables of the process
 ) -> ClusterSpec:  # InputError when they cannot be right
@@ -443,7 +443,7 @@ def check_batch(
         )
     return batch_size, n_drawn // batch_size
 
-
+# %% ../nbs/09b_workers.ipynb #c5ee722d
 def take_share(
     drawn: np.ndarray,  # row numbers of an epoch, in the order of training
     batch_size: int,  # rows of a batch, all workers together
@@ -470,7 +470,7 @@ def join_cluster(
     with quiet_start():
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
-
+# %% ../nbs/09b_workers.ipynb #ee81a468
 def make_worker_epoch(
     strategy: Any,  # from join_cluster
     network: Any,  # keras.Model made in its scope, with an optimizer
@@ -506,7 +506,7 @@ def make_worker_epoch(
 
     return run_epoch
 
-
+# %% ../nbs/09b_workers.ipynb #8719804b
 def make_worker_judge(
     strategy: Any,  # from join_cluster
     network: Any,  # keras.Model made in its scope
@@ -527,7 +527,7 @@ def make_worker_judge(
 
     return judge_together
 
-
+# %% ../nbs/09b_workers.ipynb #3ce3a5be
 def synchronize(
     network: Any,  # keras.Model
 ) -> None:
@@ -566,7 +566,7 @@ def take_state(network, stop, arrays):
     network.stop_training = stop.wait >= stop.patience  # it had stopped, and was killed before it said so
     return int(numbers[0])
 
-
+# %% ../nbs/09b_workers.ipynb #17a9c8e2
 def identify_job(
     split: Split,  # training and validation rows
     config: TrainingConfig,  # network and recipe
@@ -605,7 +605,7 @@ def load_checkpoint(
         names = sorted(name for name in found.files if name.startswith("array_"))
         return ([found[name] for name in names], notes) if notes["identity"] == identity else None
 
-
+# %% ../nbs/09b_workers.ipynb #1015c9f3
 def share_state(
     strategy: Any,  # from join_cluster
     arrays: Sequence[np.ndarray] | None,  # of the chief; None: nothing to share
@@ -626,6 +626,26 @@ def share_state(
     return [np.asarray(value) for value in add_up()]
 
 # %% ../nbs/09b_workers.ipynb #0005d8bd
+def build_twin(strategy, split, config, n_steps):
+    "Build the network of lesson 04 so that all workers have its weights."
+    with strategy.scope():
+        twin = build_network(split.train.features, config)
+        add_optimizer(twin, config, n_steps)
+    synchronize(twin)
+    return twin
+
+
+def restore(strategy, cluster, network, stop, path, identity):
+    "Take over the chief's checkpoint; return the number of epochs that are done."
+    found = load_checkpoint(path, identity) if cluster.is_chief else None
+    if found:
+        network.history.history.update({k: list(v) for k, v in found[1]["history"].items()})
+    arrays = found[0] if found else None
+    if len(cluster.addresses) > 1:
+        arrays = share_state(strategy, arrays, list_state(network, stop, 0))
+    return take_state(network, stop, arrays) if arrays is not None and arrays[0][0] else 0
+
+# %% ../nbs/09b_workers.ipynb #740dcaaa
 CHECKPOINT = "checkpoint.npz"
 
 
@@ -670,26 +690,6 @@ def fit_as_worker(
         network.set_weights(twin.get_weights())
     return twin.history.history
 
-
-def build_twin(strategy, split, config, n_steps):
-    "Build the network of lesson 04 so that all workers have its weights."
-    with strategy.scope():
-        twin = build_network(split.train.features, config)
-        add_optimizer(twin, config, n_steps)
-    synchronize(twin)
-    return twin
-
-
-def restore(strategy, cluster, network, stop, path, identity):
-    "Take over the chief's checkpoint; return the number of epochs that are done."
-    found = load_checkpoint(path, identity) if cluster.is_chief else None
-    if found:
-        network.history.history.update({k: list(v) for k, v in found[1]["history"].items()})
-    arrays = found[0] if found else None
-    if len(cluster.addresses) > 1:
-        arrays = share_state(strategy, arrays, list_state(network, stop, 0))
-    return take_state(network, stop, arrays) if arrays is not None and arrays[0][0] else 0
-
 # %% ../nbs/09b_workers.ipynb #cf4eae2f
 RAISE_LOOPBACK = """
 import fcntl, socket, struct, sys
@@ -723,7 +723,7 @@ def open_private_network() -> Iterator[
     finally:
         end_process(keeper)
 
-
+# %% ../nbs/09b_workers.ipynb #844d6228
 def find_ports(
     n: int,  # how many
 ) -> list[int]:
@@ -829,7 +829,7 @@ class WorkerGroup:
             f"what the worker wrote is in {log}.",
         )
 
-
+# %% ../nbs/09b_workers.ipynb #693767bb
 def run_worker() -> None:
     "Be a worker that `fit_on_workers` started."
     folder = Path(sys.argv[1])
@@ -875,7 +875,7 @@ def fit_on_workers(
     listeners.on_train_end()
     return found[1]["history"]
 
-
+# %% ../nbs/09b_workers.ipynb #a294eb65
 def train_on_workers(
     split: Split,  # training, validation and test rows
     config: TrainingConfig,  # network and recipe
@@ -915,7 +915,7 @@ def identify_folder(
     "Name the folder of a job's checkpoint."
     return hashlib.sha256(identify_job(split, config).encode()).hexdigest()[:16]
 
-
+# %% ../nbs/09b_workers.ipynb #bea1e9fe
 def train_on_ray(
     workers: int = 2,  # actors of Ray, each with one processor
 ) -> None:
@@ -957,7 +957,7 @@ class Rates:
     row_s: float  # for each row: read, score, write
     row_bytes: float  # moved from and to the store for each row, compressed
 
-
+# %% ../nbs/09b_workers.ipynb #ec208626
 def fit_rates(
     measured: Sequence[Measurement],  # at least three, with several sizes and several numbers of shards
     row_bytes: float,  # moved from and to the store for each row
@@ -1012,7 +1012,7 @@ class Plan:
         "The part of the site that holds the job up most."
         return max(self.floors, key=self.floors.get)
 
-
+# %% ../nbs/09b_workers.ipynb #2f864d6c
 def plan_scoring(
     rows: int,  # transactions to score
     nodes: int,  # machines
