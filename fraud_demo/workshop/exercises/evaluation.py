@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['list_mistakes', 'check_threshold', 'check_share', 'check_measures', 'check_leak']
 
-# %% ../../../nbs/workshop/exercises/evaluation.ipynb #15e4f2f1
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #b46997b4
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fraud_demo.data import Split
     from fraud_demo.evaluation import Baseline, DecisionCost
 
-# %% ../../../nbs/workshop/exercises/evaluation.ipynb #f466ee40
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #a4905362
 def list_mistakes(
     model: "Baseline",  # the model of the lesson
     split: "Split",  # its rows
@@ -39,7 +39,7 @@ def list_mistakes(
         (0.995, "That is the habit of the original demo.", "Let the costs decide."),
     )  # fmt: skip
 
-# %% ../../../nbs/workshop/exercises/evaluation.ipynb #d4020080
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #0abdf0d4
 @exercise("ex-03-1")
 def check_threshold(
     dearer: Any,  # the reader's direction and threshold
@@ -74,7 +74,7 @@ def check_threshold(
     was = evaluate(labels, scores, before, new).cost_per_1000
     return f"The new threshold costs {mine:.0f} per 1000, the old one would cost {was:.0f}: a missed fraud is dear, so you look at more alarms."
 
-# %% ../../../nbs/workshop/exercises/evaluation.ipynb #08e01370
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #76364543
 def check_share(
     measures: dict[str, float],  # name to the right value
     name: str,  # "precision" or "recall"
@@ -89,7 +89,7 @@ def check_share(
         is_right, f"Your {name} is {value:.4g}.", (confused or ["The counts give another share."])[0], hint
     )
 
-
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #3bdc77d1
 @exercise("ex-03-2")
 def check_measures(
     measures: Any,  # the reader's precision, recall and cost per 1000
@@ -118,7 +118,7 @@ def check_measures(
     require(abs(value - right) < 0.005 * right, f"Your cost per 1000 is {value:g}.", words, hint)
     return f"{fn / (fn + fp):.0%} of the mistakes are missed frauds, and they make {missed * fn / total:.0%} of the cost."
 
-# %% ../../../nbs/workshop/exercises/evaluation.ipynb #ccc8e66d
+# %% ../../../nbs/workshop/exercises/evaluation.ipynb #4cea8ddf
 @exercise("ex-03-3")
 def check_leak(
     leak: Any,  # the reader's letter
