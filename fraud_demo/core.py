@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FEATURES', 'FEATURE_NAMES', 'LABEL', 'FLOAT32_MAX', 'LOOPBACK', 'LESSON_PACKAGES', 'Feature', 'FraudDemoError',
            'InputError', 'ServiceError', 'MissingStepError', 'check_value', 'Transaction', 'check_names',
-           'make_transaction', 'find_good', 'to_features', 'convert_row', 'check_array', 'Decision', 'ObjectStore',
+           'make_transaction', 'find_good', 'check_array', 'to_features', 'convert_row', 'Decision', 'ObjectStore',
            'find_project', 'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table',
-           'import_extra', 'is_loopback', 'find_workbench_link', 'PageLink', 'bypass_proxy', 'check_machine']
+           'import_extra', 'is_loopback', 'bypass_proxy', 'find_workbench_link', 'PageLink', 'check_machine']
 
 # %% ../nbs/00_core.ipynb #b1ce4386
 import importlib
@@ -43,32 +43,14 @@ class Feature:
 
 # %% ../nbs/00_core.ipynb #138c8a5a
 FEATURES = (
-    Feature(
-        "distance_from_home",
-        "Distance from home",
-        "amount",
-        "km",
-        "How far from the card owner's home the payment was made.",
-    ),
-    Feature(
-        "distance_from_last_transaction",
-        "Distance from last payment",
-        "amount",
-        "km",
-        "How far from the place of the payment before this one.",
-    ),
-    Feature(
-        "ratio_to_median_purchase_price",
-        "Price against usual price",
-        "amount",
-        "times",
-        "The price divided by the median price paid with this card.",
-    ),
+    Feature("distance_from_home", "Distance from home", "amount", "km", "How far from the card owner's home the payment was made."),
+    Feature("distance_from_last_transaction", "Distance from last payment", "amount", "km", "How far from the place of the payment before this one."),
+    Feature("ratio_to_median_purchase_price", "Price against usual price", "amount", "times", "The price divided by the median price paid with this card."),
     Feature("repeat_retailer", "Known retailer", "flag", "", "The card was used at this retailer before."),
     Feature("used_chip", "Chip used", "flag", "", "The chip of the card was read."),
     Feature("used_pin_number", "PIN entered", "flag", "", "The PIN was entered."),
     Feature("online_order", "Online order", "flag", "", "The order was made online."),
-)
+)  # fmt: skip
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 LABEL = "fraud"  # the column to predict: 0 legitimate, 1 fraud
 
@@ -97,7 +79,7 @@ class FraudDemoError(Exception):
             f"  Do:   {self.fix}",
         ]
 
-
+# %% ../nbs/00_core.ipynb #0eccb0b7
 class InputError(FraudDemoError):
     "A value, row, file or setting that cannot be right."
 
@@ -178,7 +160,7 @@ def check_names(
             f"Give {', '.join(FEATURE_NAMES)}.",
         )
 
-
+# %% ../nbs/00_core.ipynb #634c2fd3
 def make_transaction(
     values: Mapping[str, Any],  # feature name to value; other names are refused
 ) -> Transaction:  # InputError names the feature that is wrong
@@ -204,33 +186,6 @@ def find_good(
     return (values >= 0) & (values <= FLOAT32_MAX)  # false for NaN, too
 
 # %% ../nbs/00_core.ipynb #b5085ac5
-def to_features(
-    data: Any,  # a Transaction, a dict, a list of either, a DataFrame, or an array [n, 7]
-) -> np.ndarray:  # shape [n, 7], float32; InputError names the first bad row and column
-    "Turn transactions of any form into the model's input."
-    if isinstance(data, Transaction):
-        return data.to_array()
-    if isinstance(data, Mapping):
-        return make_transaction(data).to_array()
-    if hasattr(data, "columns"):
-        check_names(data.columns)
-        data = data[list(FEATURE_NAMES)].to_numpy()
-    elif isinstance(data, Sequence) and data and isinstance(data[0], Transaction | Mapping):
-        return np.concatenate([convert_row(row, item) for row, item in enumerate(data)])
-    return check_array(data)
-
-
-def convert_row(
-    row: int,  # its place in the list, from 0
-    item: Any,  # a Transaction or a dict
-) -> np.ndarray:  # shape [1, 7], float32
-    "Convert one item of a list, and name its row when it is wrong."
-    try:
-        return to_features(item)
-    except InputError as error:
-        raise InputError(f"Row {row}: {error.what}", error.why, error.fix) from None
-
-
 def check_array(
     data: Any,  # anything NumPy can turn into an array of shape [n, 7]
 ) -> np.ndarray:  # shape [n, 7], float32
@@ -262,6 +217,33 @@ def check_array(
         except InputError as error:
             raise InputError(f"Row {row}: {error.what}", error.why, error.fix) from None
     return array.astype(np.float32)
+
+# %% ../nbs/00_core.ipynb #9f48b125
+def to_features(
+    data: Any,  # a Transaction, a dict, a list of either, a DataFrame, or an array [n, 7]
+) -> np.ndarray:  # shape [n, 7], float32; InputError names the first bad row and column
+    "Turn transactions of any form into the model's input."
+    if isinstance(data, Transaction):
+        return data.to_array()
+    if isinstance(data, Mapping):
+        return make_transaction(data).to_array()
+    if hasattr(data, "columns"):
+        check_names(data.columns)
+        data = data[list(FEATURE_NAMES)].to_numpy()
+    elif isinstance(data, Sequence) and data and isinstance(data[0], Transaction | Mapping):
+        return np.concatenate([convert_row(row, item) for row, item in enumerate(data)])
+    return check_array(data)
+
+# %% ../nbs/00_core.ipynb #a247aafd
+def convert_row(
+    row: int,  # its place in the list, from 0
+    item: Any,  # a Transaction or a dict
+) -> np.ndarray:  # shape [1, 7], float32
+    "Convert one item of a list, and name its row when it is wrong."
+    try:
+        return to_features(item)
+    except InputError as error:
+        raise InputError(f"Row {row}: {error.what}", error.why, error.fix) from None
 
 # %% ../nbs/00_core.ipynb #078624a1
 @dataclass(frozen=True)
@@ -379,7 +361,7 @@ def find_data_file(
     own = (project / "data" / "card_transdata.csv") if project else None
     return own if own and own.is_file() else None
 
-
+# %% ../nbs/00_core.ipynb #3944cae9
 def find_object_store(
     env: Mapping[str, str],  # environment variables
     home: Path,  # folder of the local stack
@@ -436,7 +418,7 @@ def import_extra(
             f"Run pip install 'fraud-demo[{extra}]'.",
         ) from None
 
-
+# %% ../nbs/00_core.ipynb #9958887a
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -447,6 +429,13 @@ def is_loopback(
     return urlsplit(url).hostname in LOOPBACK
 
 
+def bypass_proxy() -> None:
+    "Tell every client in this process to ask this machine's own servers without a proxy."
+    for name in ("NO_PROXY", "no_proxy"):
+        given = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join([*given, *(host for host in LOOPBACK if host not in given)])
+
+# %% ../nbs/00_core.ipynb #d3e904f8
 def find_workbench_link(
     url: str,  # an address with a scheme
     environ: Mapping[str, str] | None = None,  # None: the process's own environment
@@ -461,7 +450,7 @@ def find_workbench_link(
         scheme="", netloc="", path=f"{prefix}/proxy/{parts.port or 80}{parts.path or '/'}"
     ).geturl()
 
-
+# %% ../nbs/00_core.ipynb #14036c3b
 class PageLink(str):
     "An address of a page, shown in a notebook as a link that its browser can follow."
 
@@ -469,25 +458,9 @@ class PageLink(str):
         link, words = (escape(text) for text in (find_workbench_link(self) or self, self))
         return f'<a href="{link}" target="_blank" rel="noopener">{words}</a>'
 
-
-def bypass_proxy() -> None:
-    "Tell every client in this process to ask this machine's own servers without a proxy."
-    for name in ("NO_PROXY", "no_proxy"):
-        given = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join([*given, *(host for host in LOOPBACK if host not in given)])
-
 # %% ../nbs/00_core.ipynb #b1ce8102
-LESSON_PACKAGES = (
-    "tensorflow",
-    "tf2onnx",
-    "onnxruntime",
-    "mlflow",
-    "sklearn",
-    "pandas",
-    "gradio",
-    "ipywidgets",
-    "papermill",
-)
+LESSON_PACKAGES = ("tensorflow", "tf2onnx", "onnxruntime", "mlflow", "sklearn", "pandas", "gradio", "ipywidgets",
+                   "papermill")  # fmt: skip
 
 
 def check_machine(

@@ -135,7 +135,7 @@ class BadRowsError(InputError):
         )
         self.table = list_first(faults)
 
-
+# %% ../nbs/02_data.ipynb #c629be65
 def list_first(
     faults: "DataFrame",  # columns row, column, value, reason
 ) -> Table:  # at most 20 lines: a screenful
@@ -168,7 +168,7 @@ def convert_columns(
     empty = pd.DataFrame({"row": [], "column": [], "value": [], "reason": []}).astype({"row": int})
     return pd.DataFrame(numbers, index=table.index), pd.concat([empty, *faults]).astype({"row": int})
 
-
+# %% ../nbs/02_data.ipynb #50f8366f
 def to_numbers(
     pieces: Iterable["DataFrame"],  # the eight columns, of any type, piece after piece
     source: str,  # what they come from, for the message
@@ -211,7 +211,7 @@ def read_csv(
     except pa.ArrowInvalid:  # somewhere is text: read all as text, and list where
         return to_numbers(read_pieces(pa.string()), source)
 
-
+# %% ../nbs/02_data.ipynb #002d47aa
 LARGEST_ZIPPED = 2**30  # bytes of a table in an archive, about 13 million rows: it is unpacked in memory
 
 
@@ -231,7 +231,7 @@ def read_zip(
         content = archive.read(names[0])
     return read_csv(lambda: pa.BufferReader(content), path.name)
 
-
+# %% ../nbs/02_data.ipynb #6ac3aeba
 def read_parquet(
     path: Path,  # a Parquet file
 ) -> "DataFrame":  # the eight columns as float32
@@ -256,7 +256,7 @@ def refuse_file(
         "Check the path, or get the file again: data/README.md says where.",
     )
 
-
+# %% ../nbs/02_data.ipynb #4fd3c644
 def load_transactions(
     path: str | Path,  # .csv, .csv.gz, .zip with one CSV, or .parquet
 ) -> "DataFrame":  # the eight columns as float32, not yet checked row by row
@@ -288,7 +288,7 @@ def make_schema():  # a pandera DataFrameSchema; its check names are the reasons
     checks[LABEL] = flag
     return pa.DataFrameSchema({name: pa.Column(checks=check) for name, check in checks.items()})
 
-
+# %% ../nbs/02_data.ipynb #979f2cbe
 def list_faults(
     table: "DataFrame",  # the eight columns
 ) -> "DataFrame":  # columns row, column, value, reason; ordered by row, rows count from 0
@@ -319,7 +319,7 @@ def find_bad_rows(
     "Name the rows that cannot be right."
     return list_first(list_faults(table))
 
-
+# %% ../nbs/02_data.ipynb #32af0e47
 def validate_transactions(
     table: "DataFrame",  # the eight columns, by name
     source: str = "the table",  # what it comes from, for the message
@@ -348,7 +348,7 @@ def name_cache(
         raise refuse_file(settings.data_file, error) from None
     return settings.home / "data" / f"{settings.data_file.stem}-{digest[:16]}.parquet"
 
-
+# %% ../nbs/02_data.ipynb #0a087330
 def save_transactions(
     pieces: Iterable["DataFrame"],  # checked tables of the same columns
     path: Path,  # Parquet file to write
@@ -379,7 +379,7 @@ def save_transactions(
         if aside.is_file():
             aside.unlink()
 
-
+# %% ../nbs/02_data.ipynb #1e3a2f90
 def prepare_transactions(
     settings: Settings,  # `data_file` names your own file; without one the rows are generated
     rows: int = 1_000_000,  # number of generated rows; a file is taken whole
@@ -435,7 +435,7 @@ def make_figure_type():  # a class; made on first use, so that importing this mo
 
     return DescribedFigure
 
-
+# %% ../nbs/02_data.ipynb #51df39a6
 def make_figure(
     width: float,  # inches
     height: float,  # inches
@@ -462,7 +462,7 @@ def describe_figure(
         phrases.append(f"{feature.label}: {'median' if is_amount else 'share with 1'} {values}")
     return f"Seven panels, one per feature. {'. '.join(phrases)}."
 
-
+# %% ../nbs/02_data.ipynb #4ad708ce
 def plot_features(
     table: "DataFrame",  # checked transactions
     max_rows: int = 100_000,  # rows to draw; a larger table is sampled
@@ -506,7 +506,7 @@ class LabeledRows:
     def __repr__(self) -> str:
         return f"LabeledRows({len(self):,} rows, {self.labels.mean():.2%} fraud)"
 
-
+# %% ../nbs/02_data.ipynb #71ebc7b7
 @dataclass(frozen=True, eq=False)
 class Split:
     "Three sets of rows that share nothing, and their names."
@@ -542,7 +542,7 @@ def compute_digest(
         digest.update(np.ascontiguousarray(table[name], dtype="<f4"))
     return digest.hexdigest()
 
-
+# %% ../nbs/02_data.ipynb #c12160b4
 def split_transactions(
     table: "DataFrame",  # checked transactions
     seed: int = 7,  # the same seed and table give the same split
