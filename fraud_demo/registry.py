@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SILENT_S', 'RUN_TAGS', 'RUN_METRICS', 'LEDGER', 'find_run', 'call_mlflow', 'download_file', 'OpenRun',
            'list_open_runs', 'look_at_run', 'close_runs', 'ModelVersion', 'register', 'create_model', 'find_unmarked',
-           'create_version', 'set_alias', 'load_version', 'load_champion', 'tell_time', 'Rule', 'Promotion',
-           'score_version', 'check_rules', 'check_signature', 'check_tagged_parity', 'check_cost', 'promote', 'Turn',
-           'log_once', 'find_ledger', 'read_turns', 'write_turn', 'settle', 'read_aliases', 'read_state',
-           'accept_aliases', 'open_bucket', 'connect_bucket', 'publish', 'serve_version', 'serve_champion',
+           'create_version', 'set_alias', 'load_version', 'tell_time', 'Rule', 'Promotion', 'score_version',
+           'check_signature', 'check_tagged_parity', 'check_cost', 'check_rules', 'promote', 'Turn', 'log_once',
+           'find_ledger', 'read_turns', 'write_turn', 'settle', 'read_aliases', 'read_state', 'accept_aliases',
+           'load_champion', 'open_bucket', 'connect_bucket', 'publish', 'serve_version', 'serve_champion',
            'wait_for_version', 'rollback', 'history', 'list_turns']
 
 # %% ../nbs/05_registry.ipynb #d048fb09
@@ -86,7 +86,7 @@ def call_mlflow(missing=None):
             "Look at the server with lesson 01 or `fraud-demo status`, then try again.",
         ) from None
 
-
+# %% ../nbs/05_registry.ipynb #7d0724b8
 def download_file(location, path):
     "Fetch the ONNX file of a model from where MLflow keeps it, whole or not at all."
     import mlflow
@@ -110,7 +110,7 @@ class OpenRun:
     state: str  # "training", "killed" (its process is gone) or "silent" (another machine, no metric for long)
     silent_s: float  # seconds since its last sign
 
-
+# %% ../nbs/05_registry.ipynb #9661c4af
 def list_open_runs(
     settings: Settings,  # where MLflow is, the seat, and the folder of the locks
 ) -> list[OpenRun]:  # newest first
@@ -135,7 +135,7 @@ def look_at_run(settings, client, info):
     state = elsewhere if held is None else "training" if held else "killed"
     return OpenRun(info.run_id, info.run_name, state, silent_s)
 
-
+# %% ../nbs/05_registry.ipynb #17fad457
 def close_runs(
     settings: Settings,  # where MLflow is
     runs: Sequence[OpenRun],  # those that still train are left alone
@@ -201,18 +201,6 @@ def register(
     return version
 
 # %% ../nbs/05_registry.ipynb #90aff628
-RUN_TAGS = ("data_digest", "split_digest", "code_version")
-RUN_METRICS = (
-    "threshold",
-    "precision",
-    "recall",
-    "pr_auc",
-    "cost_per_1000",
-    "parity_max_abs_error",
-    "parity_changed_decisions",
-)
-
-
 def create_model(client, name):
     "Create the registered model, unless somebody has."
     from mlflow.exceptions import MlflowException
@@ -232,6 +220,18 @@ def find_unmarked(client, name, model):
         if version.source == f"models:/{model.model_id}" and "fraud_demo.stage" not in version.tags:
             return str(version.version)
     return None
+
+# %% ../nbs/05_registry.ipynb #6f8998b9
+RUN_TAGS = ("data_digest", "split_digest", "code_version")
+RUN_METRICS = (
+    "threshold",
+    "precision",
+    "recall",
+    "pr_auc",
+    "cost_per_1000",
+    "parity_max_abs_error",
+    "parity_changed_decisions",
+)
 
 
 def create_version(client, name, model, run):
@@ -254,7 +254,7 @@ def create_version(client, name, model, run):
     )
     return str(made.version)
 
-
+# %% ../nbs/05_registry.ipynb #a911b2b5
 def set_alias(client, name, alias, version):
     "Point an alias at a version; of two first writers PostgreSQL refuses one, who then tries again."
     from mlflow.exceptions import MlflowException
@@ -300,13 +300,6 @@ def load_version(
         DecisionCost(**costs),
     )
 
-
-def load_champion(
-    settings: Settings,  # where MLflow is, and the seat
-) -> ModelVersion:  # MissingStepError when nothing was promoted yet
-    "Fetch the version that serves."
-    return load_version(settings, "champion")
-
 # %% ../nbs/05_registry.ipynb #210dc40b
 def fetch_file(settings, found):
     "Return the local copy of a version's file; fetch it again when it is not what was registered."
@@ -351,7 +344,7 @@ class Rule:
     limit: str  # what passes
     passed: bool  # the verdict
 
-
+# %% ../nbs/05_registry.ipynb #50fd5a8d
 @dataclass(frozen=True)
 class Promotion:
     "What the gate said, and whether the champion moved."
@@ -398,31 +391,7 @@ def score_version(
     outputs = run_onnx(candidate.onnx_path, test.features)
     return evaluate(test.labels, outputs["fraud_probability"], float(outputs["threshold"][0]), cost)
 
-
-def check_rules(
-    challenger: ModelVersion,  # version that wants to serve
-    champion: ModelVersion | None,  # version that serves, None: nothing does
-    split: Split,  # its test rows judge both
-    cost: DecisionCost,  # what a mistake costs
-) -> tuple[Rule, ...]:
-    "Apply the gate's rules to a challenger."
-    tags = challenger.tags
-    digest, registered = compute_digest(challenger.onnx_path), tags.get("onnx_digest", "none")
-    rules = (
-        Rule("same file", digest[:12], registered[:12], digest == registered),
-        check_signature(challenger),
-        Rule(
-            "same rows",
-            tags.get("split_digest", "none")[:12],
-            split.digest[:12],
-            tags.get("split_digest") == split.digest,
-        ),
-        check_tagged_parity(tags),
-    )
-    readable = rules[0].passed and rules[1].passed  # a file that is not ours is not run
-    return (*rules, check_cost(challenger, champion, split.test, cost, readable))
-
-
+# %% ../nbs/05_registry.ipynb #78a0f181
 def check_signature(
     challenger: ModelVersion,  # version that wants to serve
 ) -> Rule:
@@ -453,7 +422,7 @@ def check_tagged_parity(
         error <= PARITY_LIMIT and changed == 0,
     )
 
-
+# %% ../nbs/05_registry.ipynb #5589df32
 def check_cost(
     challenger: ModelVersion,  # version that wants to serve
     champion: ModelVersion | None,  # version that serves, None: nothing does
@@ -472,6 +441,30 @@ def check_cost(
         return Rule("cost", "not run", words, False)
     ours = score_version(challenger, test, cost).cost_per_1000
     return Rule("cost", f"{ours:.2f} per 1,000", words, ours <= limit if champion else ours < limit)
+
+# %% ../nbs/05_registry.ipynb #41efbd9c
+def check_rules(
+    challenger: ModelVersion,  # version that wants to serve
+    champion: ModelVersion | None,  # version that serves, None: nothing does
+    split: Split,  # its test rows judge both
+    cost: DecisionCost,  # what a mistake costs
+) -> tuple[Rule, ...]:
+    "Apply the gate's rules to a challenger."
+    tags = challenger.tags
+    digest, registered = compute_digest(challenger.onnx_path), tags.get("onnx_digest", "none")
+    rules = (
+        Rule("same file", digest[:12], registered[:12], digest == registered),
+        check_signature(challenger),
+        Rule(
+            "same rows",
+            tags.get("split_digest", "none")[:12],
+            split.digest[:12],
+            tags.get("split_digest") == split.digest,
+        ),
+        check_tagged_parity(tags),
+    )
+    readable = rules[0].passed and rules[1].passed  # a file that is not ours is not run
+    return (*rules, check_cost(challenger, champion, split.test, cost, readable))
 
 # %% ../nbs/05_registry.ipynb #c3034508
 def promote(
@@ -527,7 +520,7 @@ def log_once(client, run_id, key, value):
         return False
     return True
 
-
+# %% ../nbs/05_registry.ipynb #ae080913
 def find_ledger(client, name):
     "Return the run that holds the turns of a registered model; make it the first time."
     missing = MissingStepError(
@@ -551,7 +544,7 @@ def find_ledger(client, name):
     client.set_registered_model_tag(name, LEDGER, ledger)
     return ledger
 
-
+# %% ../nbs/05_registry.ipynb #c619531b
 def read_turns(client, ledger):
     "Read all turns, oldest first."
     params = client.get_run(ledger).data.params
@@ -605,7 +598,7 @@ def settle(client, name, ledger):
     client.log_param(ledger, f"turn-{turn.number:04}.settled", "yes")
     return turn
 
-
+# %% ../nbs/05_registry.ipynb #a3b36fa6
 def read_aliases(client, name):
     "Read all aliases of a registered model."
     return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
@@ -636,7 +629,7 @@ def read_state(
         "Put it back, or call accept_aliases(settings) to let it count.",
     )
 
-
+# %% ../nbs/05_registry.ipynb #318cb32b
 def accept_aliases(
     settings: Settings,  # where MLflow is, and the seat
 ) -> str | None:  # version that counts as the champion now
@@ -650,6 +643,13 @@ def accept_aliases(
         turns = read_turns(client, ledger)
     write_turn(settings, ledger, turns[-1] if turns else Turn(), version, "accept")
     return version
+
+# %% ../nbs/05_registry.ipynb #cfc08338
+def load_champion(
+    settings: Settings,  # where MLflow is, and the seat
+) -> ModelVersion:  # MissingStepError when nothing was promoted yet
+    "Fetch the version that serves."
+    return load_version(settings, "champion")
 
 # %% ../nbs/05_registry.ipynb #6b7d2f97
 @lru_cache(maxsize=8)  # making a client takes a third of a second, and threads may share one
@@ -683,7 +683,7 @@ def open_bucket(
         aws_secret_access_key=store.secret_key,
     )
 
-
+# %% ../nbs/05_registry.ipynb #93e56e46
 def connect_bucket(
     settings: Settings,  # with the object store
 ) -> Any:  # boto3 S3 client; MissingStepError without an object store
@@ -746,7 +746,7 @@ def call_bucket(call, **arguments):
             "Run `fraud-demo status`, then `fraud-demo up`.",
         ) from None
 
-
+# %% ../nbs/05_registry.ipynb #9c91f1bc
 def read_object(settings, key):
     "Return the bytes of an object, or None where there is none."
     from botocore.exceptions import ClientError
@@ -788,7 +788,7 @@ def serve_version(
         wait_for_version(server, settings.served_name, str(version), timeout_s)
     return prefix
 
-
+# %% ../nbs/05_registry.ipynb #908e650b
 def serve_champion(
     settings: Settings,  # with MLflow, the object store and the model server
     timeout_s: float = 30.0,  # how long to wait for the model server
@@ -807,7 +807,7 @@ def serve_champion(
         "Find out who promotes, then call serve_champion(settings) again.",
     )
 
-
+# %% ../nbs/05_registry.ipynb #0208786b
 def wait_for_version(
     server: str,  # address of the model server
     name: str,  # served name
@@ -878,7 +878,7 @@ def history(
     )
     return Table(("version", "aliases", "PR-AUC", "cost per 1,000", "threshold", "gate", "code"), rows)
 
-
+# %% ../nbs/05_registry.ipynb #f92eb0f1
 def list_turns(
     settings: Settings,  # where MLflow is, and the seat
 ) -> Table:  # one row per turn, newest first

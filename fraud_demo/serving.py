@@ -8,7 +8,7 @@ __all__ = ['ENDPOINT_PATH', 'ROWS_PER_REQUEST', 'DATATYPES', 'TOKEN_MISSING', 'T
            'TensorScorer', 'split_rows', 'join_scores', 'TensorSpec', 'ModelMetadata', 'read_metadata',
            'encode_request', 'decode_tensor', 'decode_answer', 'check_response', 'ask_for', 'get_purpose',
            'name_purpose', 'ModelConnection', 'EndpointScorer', 'LocalScorer', 'RegistryScorer', 'GrpcScorer',
-           'make_scorer', 'find_kind', 'locate_grpc']
+           'find_kind', 'locate_grpc', 'make_scorer']
 
 # %% ../nbs/06_serving.ipynb #088e4b4d
 import json
@@ -395,45 +395,24 @@ def find_causes(
         yield error
         error = error.__cause__ or error.__context__
 
-
+# %% ../nbs/06_serving.ipynb #06ab734f
 # the type to look for among the causes, then why and what to do
 FAILURES = (
-    (
-        socket.gaierror,
-        "The name of the host does not resolve.",
-        "Correct the host name; a cluster's inner names resolve in the cluster only.",
-    ),
-    (
-        ssl.SSLCertVerificationError,
-        "Its TLS certificate is not trusted here.",
-        "Set FRAUD_DEMO_CA_BUNDLE to the file with the certificates of its authority.",
-    ),
-    (
-        ssl.SSLError,
-        "TLS could not be agreed on; it may speak plain HTTP.",
-        "Try http:// in place of https://, or ask for the right port.",
-    ),
-    (
-        requests.exceptions.ProxyError,
-        "The proxy on the way did not let the request through.",
-        "Add the host to NO_PROXY, or correct HTTP_PROXY and HTTPS_PROXY.",
-    ),
-    (
-        requests.exceptions.ConnectTimeout,
-        "The host did not take the connection in time.",
-        "Check the address and the firewall between here and there.",
-    ),
-    (
-        requests.exceptions.ReadTimeout,
-        "It took the question and did not answer in time.",
-        "Ask again with a longer timeout_s, or look at the server's load and log.",
-    ),
-    (
-        ConnectionRefusedError,
-        "Nothing listens at this address: the connection was refused.",
-        "Start the stack with `fraud-demo up`, or correct INFERENCE_ENDPOINT.",
-    ),
-)
+    (socket.gaierror, "The name of the host does not resolve.",
+     "Correct the host name; a cluster's inner names resolve in the cluster only."),
+    (ssl.SSLCertVerificationError, "Its TLS certificate is not trusted here.",
+     "Set FRAUD_DEMO_CA_BUNDLE to the file with the certificates of its authority."),
+    (ssl.SSLError, "TLS could not be agreed on; it may speak plain HTTP.",
+     "Try http:// in place of https://, or ask for the right port."),
+    (requests.exceptions.ProxyError, "The proxy on the way did not let the request through.",
+     "Add the host to NO_PROXY, or correct HTTP_PROXY and HTTPS_PROXY."),
+    (requests.exceptions.ConnectTimeout, "The host did not take the connection in time.",
+     "Check the address and the firewall between here and there."),
+    (requests.exceptions.ReadTimeout, "It took the question and did not answer in time.",
+     "Ask again with a longer timeout_s, or look at the server's load and log."),
+    (ConnectionRefusedError, "Nothing listens at this address: the connection was refused.",
+     "Start the stack with `fraud-demo up`, or correct INFERENCE_ENDPOINT."),
+)  # fmt: skip
 
 # %% ../nbs/06_serving.ipynb #3e9efe2b
 def explain_failure(
@@ -484,28 +463,25 @@ TOKEN_WRONG = (
 )
 # status, then why ({reason} is the server's own) and what to do
 STATUSES = {
-    400: ("It does not accept the request. {reason}", "Compare the request with the model's metadata."),
-    403: (
-        "It knows who you are, and you may not use this model.",
-        "Ask the owner of the project for access to the inference service.",
-    ),
-    404: (
-        "It does not know this model. {reason}",
-        "Publish the champion: run lesson 05 first; or correct the model's name.",
-    ),
-    413: ("The request is too large for it.", "Send fewer rows at once."),
-    429: ("It gets too many requests.", "Wait a moment, then ask again."),
-    500: ("It failed on its own. {reason}", "Look at its log: this is not the client's fault."),
-    502: ("The router before it got no proper answer from it.", "See whether the server's pod is running."),
-    503: (
-        "It is not ready; the model may not be loaded yet. {reason}",
-        "Wait until it is ready; if no champion was published, run lesson 05 first.",
-    ),
-    504: (
-        "The router before it stopped waiting for it.",
-        "Send fewer rows at once, or raise the router's timeout.",
-    ),
-}
+    400: ("It does not accept the request. {reason}",
+          "Compare the request with the model's metadata."),
+    403: ("It knows who you are, and you may not use this model.",
+          "Ask the owner of the project for access to the inference service."),
+    404: ("It does not know this model. {reason}",
+          "Publish the champion: run lesson 05 first; or correct the model's name."),
+    413: ("The request is too large for it.",
+          "Send fewer rows at once."),
+    429: ("It gets too many requests.",
+          "Wait a moment, then ask again."),
+    500: ("It failed on its own. {reason}",
+          "Look at its log: this is not the client's fault."),
+    502: ("The router before it got no proper answer from it.",
+          "See whether the server's pod is running."),
+    503: ("It is not ready; the model may not be loaded yet. {reason}",
+          "Wait until it is ready; if no champion was published, run lesson 05 first."),
+    504: ("The router before it stopped waiting for it.",
+          "Send fewer rows at once, or raise the router's timeout."),
+}  # fmt: skip
 
 # %% ../nbs/06_serving.ipynb #0383422f
 def check_response(
@@ -955,6 +931,32 @@ class GrpcScorer(TensorScorer):
         except import_extra("tritonclient.utils", "grpc").InferenceServerException as error:
             raise explain_grpc(self.target, error, bool(self._headers)) from None
 
+# %% ../nbs/06_serving.ipynb #f21fba51
+GRPC_SCHEME = re.compile("grpcs?://")
+
+
+def find_kind(
+    settings: Settings,  # where to look
+) -> str:  # "endpoint", "grpc" or "registry"
+    "Tell how the settings want the model to be asked."
+    if settings.inference_endpoint:
+        return "grpc" if GRPC_SCHEME.match(settings.inference_endpoint) else "endpoint"
+    return "registry" if settings.mlflow_tracking_uri or settings.mlflow_route else "endpoint"
+
+# %% ../nbs/06_serving.ipynb #57351657
+def locate_grpc(
+    settings: Settings,  # where to look
+) -> str:  # host:port, with a scheme where it was given; MissingStepError when nobody says where gRPC answers
+    "Find where the model server answers gRPC: that port has no place in an address of REST."
+    target = settings.inference_endpoint or settings.stack.get("model_server_grpc")
+    if not target or (target == settings.inference_endpoint and not GRPC_SCHEME.match(target)):
+        raise MissingStepError(
+            "No gRPC address is known.",
+            "INFERENCE_ENDPOINT names a REST address, or the local stack is not running.",
+            "Set INFERENCE_ENDPOINT to grpc://host:port, or start the stack with `fraud-demo up`.",
+        )
+    return target
+
 # %% ../nbs/06_serving.ipynb #a750540c
 def make_scorer(
     settings: Settings | None = None,  # None: read from the environment
@@ -976,29 +978,3 @@ def make_scorer(
         "A program asks in one of three ways.",
         "Say endpoint, grpc or registry.",
     )
-
-
-def find_kind(
-    settings: Settings,  # where to look
-) -> str:  # "endpoint", "grpc" or "registry"
-    "Tell how the settings want the model to be asked."
-    if settings.inference_endpoint:
-        return "grpc" if GRPC_SCHEME.match(settings.inference_endpoint) else "endpoint"
-    return "registry" if settings.mlflow_tracking_uri or settings.mlflow_route else "endpoint"
-
-
-GRPC_SCHEME = re.compile("grpcs?://")
-
-
-def locate_grpc(
-    settings: Settings,  # where to look
-) -> str:  # host:port, with a scheme where it was given; MissingStepError when nobody says where gRPC answers
-    "Find where the model server answers gRPC: that port has no place in an address of REST."
-    target = settings.inference_endpoint or settings.stack.get("model_server_grpc")
-    if not target or (target == settings.inference_endpoint and not GRPC_SCHEME.match(target)):
-        raise MissingStepError(
-            "No gRPC address is known.",
-            "INFERENCE_ENDPOINT names a REST address, or the local stack is not running.",
-            "Set INFERENCE_ENDPOINT to grpc://host:port, or start the stack with `fraud-demo up`.",
-        )
-    return target

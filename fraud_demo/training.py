@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LIMIT', 'TrainingConfig', 'load_keras',
-           'build_network', 'add_optimizer', 'make_epoch', 'make_judge', 'fit_network', 'make_stop', 'draw_rows',
+           'build_network', 'add_optimizer', 'make_epoch', 'draw_rows', 'make_judge', 'make_stop', 'fit_network',
            'to_onnx', 'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
-           'make_threshold_rows', 'check_parity', 'TrainedModel', 'train', 'check_agreement', 'make_python_model',
+           'make_threshold_rows', 'check_parity', 'TrainedModel', 'check_agreement', 'train', 'make_python_model',
            'log_served_model', 'describe_code', 'log_figures', 'compute_digest', 'make_lock', 'is_training',
-           'train_tracked', 'describe_config', 'list_packages']
+           'describe_config', 'list_packages', 'train_tracked']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
@@ -175,6 +175,17 @@ def make_epoch(
 
     return run_epoch
 
+# %% ../nbs/04_training.ipynb #6c180140
+def draw_rows(
+    rows: LabeledRows,  # training rows
+    share: float,  # of the legitimate rows
+    rng: np.random.Generator,  # where chance comes from
+) -> np.ndarray:  # row numbers, int32, in random order: all frauds, and a share of the others
+    "Draw the rows of one epoch."
+    legitimate = rng.permutation(np.flatnonzero(rows.labels == 0))
+    drawn = legitimate[: max(1, round(share * len(legitimate)))]
+    return rng.permutation(np.concatenate([np.flatnonzero(rows.labels == 1), drawn])).astype(np.int32)
+
 # %% ../nbs/04_training.ipynb #dfbed9bd
 PIECE_ROWS = 65_536  # rows that a network or an engine gets at a time; memory stays flat
 
@@ -208,6 +219,18 @@ def make_judge(
 
     return judge
 
+# %% ../nbs/04_training.ipynb #941e01cf
+def make_stop(
+    config: TrainingConfig,  # epochs, patience
+) -> Any:  # keras.callbacks.EarlyStopping
+    "Make the callback that ends a training which no longer improves, and brings back the best weights."
+    return load_keras().callbacks.EarlyStopping(
+        "val_loss",
+        patience=config.patience,
+        restore_best_weights=True,
+        start_from_epoch=int(0.6 * config.epochs),
+    )
+
 # %% ../nbs/04_training.ipynb #b5444db4
 def fit_network(
     network: Any,  # keras.Model from build_network
@@ -222,9 +245,8 @@ def fit_network(
     batch_size = min(config.rows_per_step(len(split.train)), n_drawn)
     n_steps = n_drawn // batch_size
     add_optimizer(network, config, n_steps)
-    is_long = (
-        config.epochs * n_steps > 3_000
-    )  # from here on a second of optimizing (XLA) saves more than that
+    # from 3,000 steps on, a second of optimizing (XLA) saves more than that
+    is_long = config.epochs * n_steps > 3_000
     run_epoch = make_epoch(network, split.train, batch_size, n_steps, config.legitimate_share, is_long)
     judge = make_judge(network, split.validation, is_long)
     listeners = keras.callbacks.CallbackList([make_stop(config), *callbacks], add_history=True, model=network)
@@ -241,29 +263,6 @@ def fit_network(
             break
     listeners.on_train_end()
     return network.history.history
-
-
-def make_stop(
-    config: TrainingConfig,  # epochs, patience
-) -> Any:  # keras.callbacks.EarlyStopping
-    "Make the callback that ends a training which no longer improves, and brings back the best weights."
-    return load_keras().callbacks.EarlyStopping(
-        "val_loss",
-        patience=config.patience,
-        restore_best_weights=True,
-        start_from_epoch=int(0.6 * config.epochs),
-    )
-
-
-def draw_rows(
-    rows: LabeledRows,  # training rows
-    share: float,  # of the legitimate rows
-    rng: np.random.Generator,  # where chance comes from
-) -> np.ndarray:  # row numbers, int32, in random order: all frauds, and a share of the others
-    "Draw the rows of one epoch."
-    legitimate = rng.permutation(np.flatnonzero(rows.labels == 0))
-    drawn = legitimate[: max(1, round(share * len(legitimate)))]
-    return rng.permutation(np.concatenate([np.flatnonzero(rows.labels == 1), drawn])).astype(np.int32)
 
 # %% ../nbs/04_training.ipynb #c19a448b
 def to_onnx(
@@ -425,7 +424,7 @@ def run_openvino(
 
     return run_in_pieces(ask, features)
 
-
+# %% ../nbs/04_training.ipynb #7a0ddcdc
 def make_edge_rows() -> np.ndarray:  # [6, 7] float32
     "Make rows at the ends of the number range: zeros, ones, subnormal, tiny, large, huge."
     rows = np.zeros((6, len(FEATURE_NAMES)), np.float32)
@@ -433,7 +432,7 @@ def make_edge_rows() -> np.ndarray:  # [6, 7] float32
     rows[2:, :3] = np.array([[1e-45], [1e-6], [1e6], [3e38]], np.float32)
     return rows
 
-
+# %% ../nbs/04_training.ipynb #e38dc925
 def make_threshold_rows(
     network: Any,  # keras.Model that was trained
     features: np.ndarray,  # [n, 7] rows to start from
@@ -504,6 +503,18 @@ class TrainedModel:
             "parity_changed_decisions": sum(self.parity.changed_decisions.values()),
         }
 
+# %% ../nbs/04_training.ipynb #d5a75a5c
+def check_agreement(
+    parity: Parity,  # what check_parity found
+) -> None:  # InputError when an engine differs
+    "Refuse a file that does not agree with its network."
+    if not parity.holds:
+        raise InputError(
+            "The ONNX file does not agree with the network.",
+            f"\n{parity.table}\n",
+            "Change the layers that the converter gets wrong; do not register this model.",
+        )
+
 # %% ../nbs/04_training.ipynb #3ff2191c
 def train(
     split: Split,  # training, validation and test rows
@@ -534,18 +545,6 @@ def train(
     finally:
         aside.unlink(missing_ok=True)
     return TrainedModel(path, threshold, evaluation, parity, history, fit_s, split.data_digest, split.digest)
-
-
-def check_agreement(
-    parity: Parity,  # what check_parity found
-) -> None:  # InputError when an engine differs
-    "Refuse a file that does not agree with its network."
-    if not parity.holds:
-        raise InputError(
-            "The ONNX file does not agree with the network.",
-            f"\n{parity.table}\n",
-            "Change the layers that the converter gets wrong; do not register this model.",
-        )
 
 # %% ../nbs/04_training.ipynb #a948f479
 def make_python_model() -> Any:  # mlflow.pyfunc.PythonModel
@@ -582,11 +581,9 @@ def make_python_model() -> Any:  # mlflow.pyfunc.PythonModel
                 )
             names = [output.name for output in self.session.get_outputs()]
             outputs = self.session.run(names, {"dense_input": values})
-            return (
-                pd.DataFrame({n: o[:, 0] for n, o in zip(names, outputs, strict=True)})
-                if is_table
-                else outputs[0]
-            )
+            if not is_table:
+                return outputs[0]
+            return pd.DataFrame({n: o[:, 0] for n, o in zip(names, outputs, strict=True)})
 
     return FraudModel()
 
@@ -669,7 +666,7 @@ def describe_code() -> str:  # for example "0.1.0+3f2a1bc"
             return f"{fraud_demo.__version__}+{answer.stdout.strip()}"
     return fraud_demo.__version__
 
-
+# %% ../nbs/04_training.ipynb #d25d3762
 def log_figures(
     split: Split,  # test rows
     trained: TrainedModel,  # file to draw
@@ -699,7 +696,7 @@ def compute_digest(path):
     "Compute the digest of a file."
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
-
+# %% ../nbs/04_training.ipynb #ffab56f2
 def make_lock(settings, run_id):
     "Make the lock of a run; it ends with the process that holds it, however that ends."
     path = settings.home / "runs" / run_id / "training.lock"
@@ -720,7 +717,23 @@ def is_training(
     except TimeoutError:
         return True
 
+# %% ../nbs/04_training.ipynb #2a3468b3
+def describe_config(
+    config: TrainingConfig,  # network and recipe
+    n_rows: int,  # number of training rows
+) -> dict[str, Any]:  # parameter to value, for MLflow
+    "List everything that a run can be repeated with."
+    params = {**asdict(config), **asdict(config.cost), "hidden": list(config.hidden), "training_rows": n_rows}
+    del params["cost"]
+    return params | {"batch_size": config.rows_per_step(n_rows)}
 
+
+def list_packages() -> list[str]:  # "name==version", sorted
+    "List the installed packages: the environment of a run."
+    found = {f"{package.name}=={package.version}" for package in importlib.metadata.distributions()}
+    return sorted(found, key=str.lower)
+
+# %% ../nbs/04_training.ipynb #e6d11e4d
 def train_tracked(
     settings: Settings,  # where MLflow is, and the seat
     split: Split,  # training, validation and test rows
@@ -757,19 +770,3 @@ def train_tracked(
         model_id = log_served_model(trained, split.test)
         mlflow.set_tag("fraud_demo.stage", "trained")  # the last step: a run without it was cut short
     return replace(trained, run_id=run.info.run_id, model_id=model_id)
-
-
-def describe_config(
-    config: TrainingConfig,  # network and recipe
-    n_rows: int,  # number of training rows
-) -> dict[str, Any]:  # parameter to value, for MLflow
-    "List everything that a run can be repeated with."
-    params = {**asdict(config), **asdict(config.cost), "hidden": list(config.hidden), "training_rows": n_rows}
-    del params["cost"]
-    return params | {"batch_size": config.rows_per_step(n_rows)}
-
-
-def list_packages() -> list[str]:  # "name==version", sorted
-    "List the installed packages: the environment of a run."
-    found = {f"{package.name}=={package.version}" for package in importlib.metadata.distributions()}
-    return sorted(found, key=str.lower)

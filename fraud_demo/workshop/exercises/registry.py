@@ -106,7 +106,7 @@ def check_keys(
     require(data is not None, f"There is no object {describe(mlflow)}.", "The bucket's listing does not have it.",
             "Copy a key from the listing.")  # fmt: skip
     require(hashlib.sha256(data).hexdigest() == wanted, "The mlflow key holds a file of the same kind and other bytes.",
-            "Its digest is not the registered one.", "Take the folder m-… that the version's page names.")  # fmt: skip
+            "Its digest is not the registered one.", "Take the folder of the Model ID, which Source Model on the version's page leads to.")  # fmt: skip
     return f"Both have the digest {wanted[:12]}…, and only the first is named after the version that serves."
 
 # %% ../../../nbs/workshop/exercises/registry.ipynb #479a8adc

@@ -72,7 +72,7 @@ def check_biases(
             "Try a number between the two, and let it take the place of one of them.")  # fmt: skip
     return (
         f"A bias of {caught:g} moves a probability by {high.worst:.1e}, about a quarter of it. "
-        "The check sees what no customer would notice: it looks for a wrong conversion, not for a wrong decision."
+        "No customer would notice that much: the limit is so low because it looks for a wrong conversion."
     )
 
 # %% ../../../nbs/workshop/exercises/training.ipynb #3fd2d473
