@@ -123,7 +123,7 @@ class FormSpec:
             f"There is no example {name!r}.", "The form does not hold it.", f"Use one of {known}."
         )
 
-
+# %% ../nbs/07_app.ipynb #f6b0145a
 def read_values(
     transaction: Transaction,  # checked values
 ) -> dict[str, float | bool]:  # feature name to value, a bool for a flag
@@ -211,7 +211,7 @@ def score_form(
     result = FormResult(decision, transaction, seconds=time.perf_counter() - started)
     return add_reasons(result, scorer) if is_explained else result
 
-
+# %% ../nbs/07_app.ipynb #3e6bbc9a
 def add_reasons(
     result: FormResult,  # with a decision
     scorer: Scorer,  # who decided
@@ -344,7 +344,7 @@ def render_table(
     lines = [render_cells("th", names), *(render_cells("td", row) for row in rows)]
     return f'<table style="border:0;border-collapse:collapse">{"".join(lines)}</table>'
 
-
+# %% ../nbs/07_app.ipynb #e55a1a4f
 KEPT_RESULTS = 10  # verdicts of a sitting that stay in sight
 
 
@@ -394,7 +394,7 @@ class UploadResult:
             else ()
         )
 
-
+# %% ../nbs/07_app.ipynb #650a3268
 def check_upload(
     path: Path,  # an uploaded file
 ) -> None:  # InputError when it is not worth a look
@@ -410,7 +410,7 @@ def check_upload(
             SMALLER,
         )
 
-
+# %% ../nbs/07_app.ipynb #4aa8581a
 def score_upload(
     path: str | Path | None,  # the uploaded file; None: nobody chose one
     scorer: Scorer,  # who scores
@@ -505,7 +505,7 @@ def read_entry(
     except ValueError:
         return entry.strip() or None
 
-
+# %% ../nbs/07_app.ipynb #9bc8567d
 @dataclass
 class Panel:
     "The form in a notebook; each part can be reached by a program."
@@ -652,7 +652,7 @@ def fill_in_browser(
     edits = [item.input for item in fields]
     gr.on(edits, None, None, card, js=f"() => {json.dumps(EMPTY)}", **PRIVATE)
 
-
+# %% ../nbs/07_app.ipynb #c63ee4b3
 def add_endpoint(
     gr: Any,  # the gradio module
     scorer: Scorer,  # who decides
@@ -946,7 +946,7 @@ def finish_predictions(
     while any(queue.pending_event_ids_session.values()) and time.monotonic() < until:
         time.sleep(0.02)
 
-
+# %% ../nbs/07_app.ipynb #4b889d63
 def main(
     make: Callable[[], Scorer] = make_scorer,  # makes the scorer when somebody asks for the first time
 ) -> int:  # exit code: 0 after SIGTERM or Ctrl-C, 1 when it could not start or go on

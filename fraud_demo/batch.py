@@ -101,7 +101,7 @@ def read_numbers(
         column = column.cast(pyarrow.float64(), safe=False)  # an integer of 20 digits may lose its last ones
     return column.to_numpy(zero_copy_only=False)
 
-
+# %% ../nbs/06b_batch.ipynb #71018679
 def explain_row(
     batch: Any,  # a pyarrow record batch
     columns: Sequence[np.ndarray],  # what `read_numbers` gave for each feature
@@ -132,7 +132,7 @@ def append_results(
         batch = batch.append_column(name, pyarrow.array(values, mask=~is_scored))
     return batch
 
-
+# %% ../nbs/06b_batch.ipynb #b4a7e437
 def score_batch(
     batch: Any,  # a pyarrow record batch with the seven features
     scorer: Scorer,  # who scores
@@ -165,7 +165,7 @@ class Piece:
     end: int  # where it ends: a row of a Parquet file, a byte of a CSV file
     content: Any  # a pyarrow record batch, or bytes
 
-
+# %% ../nbs/06b_batch.ipynb #f0ecc5c8
 def merge_table(
     table: Any,  # a pyarrow table
 ) -> Any:  # a pyarrow record batch with its rows
@@ -205,7 +205,7 @@ def explain_reading(
             f"{path.name} cannot be read.", f"{why}.", "Correct the file, or make it again."
         ) from None
 
-
+# %% ../nbs/06b_batch.ipynb #81e241a9
 class ParquetReader:
     "Reads a Parquet file; a position is a row."
 
@@ -268,7 +268,7 @@ def find_cut(
         end = block.rfind(b"\n", 0, block.rfind(b'"', 0, end)) + 1
     return end or block.rfind(b"\n") + 1  # a quote may be an inch
 
-
+# %% ../nbs/06b_batch.ipynb #a27ef7da
 def find_lines(
     block: bytes,  # whole rows of a CSV file
 ) -> list[int]:  # for each row the line that it begins on, from 1
@@ -330,7 +330,7 @@ def check_quotes(
             "Close the quote, or double it where it is part of the text.",
         )
 
-
+# %% ../nbs/06b_batch.ipynb #43cef341
 def convert_text(
     text: Any,  # a pyarrow array of strings
 ) -> tuple[Any, list[int]]:  # float64, null where there is no number; the rows that hold other text
@@ -345,7 +345,7 @@ def convert_text(
     numbers = compute.cast(compute.if_else(is_number, text, None), pyarrow.float64())
     return numbers, np.flatnonzero(compute.fill_null(is_bad, False).to_numpy(zero_copy_only=False)).tolist()
 
-
+# %% ../nbs/06b_batch.ipynb #1d23d32c
 def refuse_text(
     block: bytes,  # a part of a CSV file that cannot be parsed
     file_name: str,  # for messages
@@ -476,7 +476,7 @@ def identify_file(
         digest.update(file.read())
     return [state.st_size, state.st_mtime_ns, digest.hexdigest()]
 
-
+# %% ../nbs/06b_batch.ipynb #269f5605
 def identify_model(
     scorer: Scorer,  # who scores
 ) -> list:  # version, threshold, two probabilities
@@ -527,7 +527,7 @@ def read_scores(
         return None
     return kept if (kept.dtype, kept.shape) == (KEPT, (rows,)) else None
 
-
+# %% ../nbs/06b_batch.ipynb #f6adddaf
 @dataclass
 class PieceScorer:
     "A scorer for one piece of a file, which keeps the answer."
@@ -624,7 +624,7 @@ def name_rejected(
     "Name the list of rejected rows."
     return output.with_name(f"{output.stem}.rejected.csv")
 
-
+# %% ../nbs/06b_batch.ipynb #742fb2da
 @contextmanager
 def lock_output(
     output: Path,  # file to make
@@ -675,7 +675,7 @@ def run_in_order(
             for future in waiting:
                 future.cancel()
 
-
+# %% ../nbs/06b_batch.ipynb #e3f4a270
 @dataclass(frozen=True)
 class ScoredPiece:
     "A piece of the output, ready to be written."
@@ -734,7 +734,7 @@ def check_files(
             f"on_bad cannot be {on_bad!r}.", "It says what becomes of bad rows.", "Use list or refuse."
         )
 
-
+# %% ../nbs/06b_batch.ipynb #005b6a9d
 @dataclass
 class Tally:
     "What is done of a file."
@@ -835,7 +835,7 @@ def write_rejected(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([names] * is_new + [astuple(row) for row in rejected])
 
-
+# %% ../nbs/06b_batch.ipynb #f11e014a
 def write_pieces(
     pieces: Iterable[ScoredPiece],  # in the order of the file
     reader: ParquetReader | CsvReader,  # where they come from
@@ -864,7 +864,7 @@ def write_pieces(
             if progress:
                 progress(tally.rows, piece.end / reader.size)
 
-
+# %% ../nbs/06b_batch.ipynb #ab64ad37
 def check_end(
     path: Path,  # file to score
     kept: KeptScores,  # with the complete output

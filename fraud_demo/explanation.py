@@ -140,7 +140,7 @@ class Contribution:
         "The value in a few words."
         return say_value(self.feature, self.value)
 
-
+# %% ../nbs/06c_explanation.ipynb #5e2d42e4
 @dataclass(frozen=True)
 class Explanation:
     "Why a verdict is what it is, and what would change it."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'LOG_COLUMNS', 'PART', 'TICK_S', 'BURST_S', 'SAID_S', 'BLOCK_ROWS', 'PLACE', 'SCORE', 'WATCHED', 'SCORE_EDGES',
            'MONTH_DAYS', 'MARGIN', 'TOLERATED', 'TOLERATED_PSI', 'SHIFTS', 'LABELED_SHARE', 'STYLE', 'COLORS',
-           'make_log_schema', 'FolderParts', 'name_part', 'read_part_time', 'BucketParts', 'open_parts', 'LogLimits',
+           'make_log_schema', 'name_part', 'read_part_time', 'FolderParts', 'BucketParts', 'open_parts', 'LogLimits',
            'LogState', 'Block', 'PredictionLog', 'make_batch', 'encode_part', 'read_log', 'LoggedScorer', 'run_app',
            'make_edges', 'count_bins', 'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months',
            'choose_limits', 'choose_cost_limit', 'count_mistakes', 'compute_cost', 'ColumnDrift', 'DriftReport',
@@ -89,6 +89,21 @@ def make_log_schema():  # a pyarrow schema, the columns of LOG_COLUMNS
     return pa.schema([pa.field(column, kinds[column]) for column in LOG_COLUMNS])
 
 # %% ../nbs/08_monitoring.ipynb #d440cc80
+PART = re.compile(r"part-(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.parquet")
+
+
+def name_part() -> str:  # for example part-20260301T093000.123456Z-0a1b2c3d.parquet
+    "Name a part after the time it is written, so that names sort by age."
+    return f"part-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z-{uuid.uuid4().hex[:8]}.parquet"
+
+
+def read_part_time(
+    name: str,  # of a part
+) -> datetime:  # UTC
+    "Read from its name when a part was written."
+    return datetime.strptime(PART.fullmatch(name)[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+
+# %% ../nbs/08_monitoring.ipynb #7a0363a3
 class FolderParts:
     "Parts of a log in a local folder."
 
@@ -148,21 +163,6 @@ class FolderParts:
         for path in self.root.glob(".part-*.partial"):
             if time.time() - path.stat().st_mtime > older_s:
                 path.unlink(missing_ok=True)
-
-
-PART = re.compile(r"part-(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.parquet")
-
-
-def name_part() -> str:  # for example part-20260301T093000.123456Z-0a1b2c3d.parquet
-    "Name a part after the time it is written, so that names sort by age."
-    return f"part-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}Z-{uuid.uuid4().hex[:8]}.parquet"
-
-
-def read_part_time(
-    name: str,  # of a part
-) -> datetime:  # UTC
-    "Read from its name when a part was written."
-    return datetime.strptime(PART.fullmatch(name)[1], "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
 
 # %% ../nbs/08_monitoring.ipynb #ac687ac7
 class BucketParts:
@@ -229,7 +229,7 @@ class BucketParts:
     def clean(self) -> None:
         "Nothing is ever half written."
 
-
+# %% ../nbs/08_monitoring.ipynb #9d06b8c5
 def open_parts(
     place: str | Path,  # a folder, or s3://bucket/prefix
     settings: Settings | None = None,  # with the data connection, for a bucket
@@ -510,7 +510,7 @@ def make_batch(
         [pa.array(c) if isinstance(c, np.ndarray) else c for c in columns], schema=make_log_schema()
     )
 
-
+# %% ../nbs/08_monitoring.ipynb #1ac0d816
 def encode_part(
     batches: list,  # pyarrow RecordBatches
 ) -> bytes:  # a Parquet file
@@ -595,7 +595,7 @@ class LoggedScorer:
         "Decide about one transaction."
         return self.score(transaction).get_decision()
 
-
+# %% ../nbs/08_monitoring.ipynb #03a849a3
 def run_app() -> int:  # exit code of the app
     "Run the app of lesson 07, with a prediction log where the environment names one."
     place = os.environ.get(PLACE, "").strip()
@@ -648,7 +648,7 @@ def count_bins(
     places = np.searchsorted(edges, np.asarray(values), side="right") + bins * days
     return np.bincount(places, minlength=bins * (int(days.max(initial=0)) + 1)).reshape(-1, bins)
 
-
+# %% ../nbs/08_monitoring.ipynb #667f6822
 def compute_psi(
     expected: np.ndarray,  # [..., b] counts
     found: np.ndarray,  # [..., b] counts
@@ -687,7 +687,7 @@ class AlarmLimits:
     window_days: int  # days that are looked at together
     rows_per_day: int  # rows that the limits are for
 
-
+# %% ../nbs/08_monitoring.ipynb #6d041bea
 def roll(
     counts: np.ndarray,  # [..., days, b]
     window_days: int,  # days to add up
@@ -710,7 +710,7 @@ def simulate_months(
     days = rng.multinomial(rows_per_day, shares, size=(months, MONTH_DAYS + window_days - 1))
     return rng.multinomial(counts.sum(), shares, size=(months, 1)), roll(days, window_days)
 
-
+# %% ../nbs/08_monitoring.ipynb #885db8db
 def choose_limits(
     reference: "DataFrame",  # the columns of WATCHED, is_fraud, and fraud where labels are known
     rows_per_day: int,  # rows that come in
@@ -732,7 +732,7 @@ def choose_limits(
     by_chance = choose_cost_limit(rng, reference, rows_per_day, window_days, share, cost, months)
     return AlarmLimits(psi, max(by_chance, tolerated), window_days, rows_per_day)
 
-
+# %% ../nbs/08_monitoring.ipynb #c24a0460
 def choose_cost_limit(rng, reference, rows_per_day, window_days, share, cost, months):
     "Choose the limit for the cost, as `choose_limits` does for a column."
     if LABEL not in reference:
@@ -747,7 +747,7 @@ def choose_cost_limit(rng, reference, rows_per_day, window_days, share, cost, mo
     highest = compute_cost(windows[..., :2], rows_per_day * window_days, cost).max(axis=1)
     return float(np.quantile(highest, 1 - share))
 
-
+# %% ../nbs/08_monitoring.ipynb #f578663d
 def count_mistakes(
     labels: np.ndarray,  # [n] 0 or 1
     is_alarm: np.ndarray,  # [n] bool, what the model decided
@@ -789,7 +789,7 @@ class ColumnDrift:
         "Whether the column changed more than chance would."
         return self.psi > self.limit
 
-
+# %% ../nbs/08_monitoring.ipynb #4df5c367
 @dataclass(frozen=True)
 class DriftReport:
     "How far recent rows are from the reference."
@@ -828,7 +828,7 @@ class DriftReport:
     def _repr_html_(self) -> str:
         return self.table._repr_html_()
 
-
+# %% ../nbs/08_monitoring.ipynb #6e46da9b
 def drift_report(
     reference: "DataFrame",  # the columns of WATCHED
     recent: "DataFrame",  # the same columns
@@ -897,7 +897,7 @@ def join_labels(
     }
     return joined
 
-
+# %% ../nbs/08_monitoring.ipynb #2190b50b
 def realize_by_day(
     joined: "DataFrame",  # from `join_labels`
     cost: DecisionCost | None = None,  # what a mistake costs; None: a missed fraud 10, a false alarm 1
@@ -976,7 +976,7 @@ def spread_chips(rng, table):
     convinced = (rng.random(len(table)) < 0.5).astype(np.float32)
     return table.assign(used_chip=np.maximum(table["used_chip"], convinced))
 
-
+# %% ../nbs/08_monitoring.ipynb #78756424
 SHIFTS = {
     "none": Shift("nothing changes"),
     "new region": Shift("15 % of the payments are five times as far away", move_region),
@@ -995,7 +995,7 @@ SHIFTS = {
     "chip campaign": Shift("half of the others use the chip now", spread_chips),
 }
 
-
+# %% ../nbs/08_monitoring.ipynb #fdb0d63b
 def generate_stream(
     weeks: int,  # from 1 up
     change: str = "none",  # a key of SHIFTS
@@ -1048,7 +1048,7 @@ class Replay:
         found = np.flatnonzero(is_alarm[onset:])
         return int(found[0]) + 1 if len(found) else None
 
-
+# %% ../nbs/08_monitoring.ipynb #6397f110
 def count_episodes(
     is_alarm: np.ndarray,  # [days] bool
     gap_days: int = 7,  # quiet days after which an alarm is a new one
@@ -1057,7 +1057,7 @@ def count_episodes(
     days = np.flatnonzero(is_alarm)
     return int((np.diff(days, prepend=-gap_days - 1) > gap_days).sum())
 
-
+# %% ../nbs/08_monitoring.ipynb #843db069
 def replay(
     reference: "DataFrame",  # the columns of WATCHED
     stream: "DataFrame",  # with day and fraud, from `generate_stream`
@@ -1140,7 +1140,7 @@ class MonitorReport:
 
     __repr__ = __str__
 
-
+# %% ../nbs/08_monitoring.ipynb #430ffea5
 def watch(
     reference: "DataFrame",  # the columns of WATCHED, is_fraud and fraud
     records: "DataFrame",  # a prediction log, with fraud where labels are known
@@ -1211,7 +1211,7 @@ def write_html(
         f"<p>Limits are for {report.limits.rows_per_day:,} rows a day over {report.limits.window_days} days.</p></html>"
     )
 
-
+# %% ../nbs/08_monitoring.ipynb #6b09e49a
 def write_metrics(
     report: MonitorReport,  # what to show
 ) -> str:  # text that Prometheus reads, for example from the textfile collector of its node exporter
@@ -1255,7 +1255,7 @@ def make_reference(
     )
     return table, champion.version, champion.cost
 
-
+# %% ../nbs/08_monitoring.ipynb #02fc6c8a
 def read_labels(
     path: str | Path,  # CSV or Parquet with request_id, fraud, and row where a request had several
 ) -> "DataFrame":  # InputError when it cannot be read
@@ -1276,7 +1276,7 @@ def read_labels(
             "Give a CSV with a header, or Parquet.",
         ) from None
 
-
+# %% ../nbs/08_monitoring.ipynb #cbb3564d
 def run_monitor(
     settings: Settings,  # with the champion, the data and the data connection
     place: str | Path | None = None,  # the prediction log; None: the one of the local stack
