@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['STATES', 'FEEDBACK_TYPE', 'MODULES', 'CHECKS', 'Feedback', 'NotYet', 'ToDo', 'ExerciseError', 'require', 'describe',
-           'is_todo', 'read_number', 'call', 'exercise', 'list_exercises', 'find_check', 'judge', 'tell_instructor',
-           'check', 'count_right']
+           'is_todo', 'read_number', 'call', 'read_parts', 'check_choices', 'exercise', 'list_exercises', 'find_check',
+           'judge', 'tell_instructor', 'check', 'count_right']
 
 # %% ../../nbs/workshop/checks.ipynb #f671a611
 import importlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from html import escape
@@ -136,6 +136,37 @@ def call(
     if is_todo(result):
         raise ToDo
     return result
+
+# %% ../../nbs/workshop/checks.ipynb #a7ba1f69
+def read_parts(
+    answer: Any,  # what the reader gave
+    *names: str,  # the keys of the stub
+) -> list[Any]:  # the value of each; NotYet when one is missing
+    "Read an answer that has several named parts."
+    keys = ", ".join(names)
+    require(isinstance(answer, Mapping), f"You gave {describe(answer)}.", f"The answer has the parts {keys}.",
+            "Keep the braces of the stub, and replace the dots only.")  # fmt: skip
+    for name in names:
+        require(name in answer, f"There is no answer for {name}.", f"The answer has the parts {keys}.",
+                f"Add {name!r} with its answer.")  # fmt: skip
+    return [answer[name] for name in names]
+
+
+def check_choices(
+    answer: Any,  # the reader's choice for each case
+    choices: Sequence[str],  # texts to choose from
+    cases: Mapping[str, tuple[str, Any]],  # case to the right text, and a hint, or a hint for each wrong text
+    why: str = "That does not fit what is seen there.",  # the property that a wrong choice lacks
+) -> None:  # NotYet for the first case that is not right
+    "Check an answer that chooses a text for each case."
+    texts = {" ".join(text.lower().split()): text for text in choices}
+    for case, given in zip(cases, read_parts(answer, *cases), strict=True):
+        right, hints = cases[case]
+        text = texts.get(" ".join(given.lower().split()).rstrip(".")) if isinstance(given, str) else None
+        require(text, f"For {case} you gave {describe(given)}.", f"It must be one of: {'; '.join(choices)}.",
+                "Copy one of these texts.")  # fmt: skip
+        hint = hints if isinstance(hints, str) else hints.get(text, "Read its line again.")
+        require(text == right, f"For {case} you chose {text}.", why, hint)
 
 # %% ../../nbs/workshop/checks.ipynb #58592fd5
 MODULES = {"00": "core", "01": "discovery", "02": "data", "03": "evaluation", "04": "training", "05": "registry",

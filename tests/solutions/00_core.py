@@ -62,7 +62,7 @@ foretold = {"row": 1, "feature": "distance_from_home"}
 # %% ex-00-2 wrong: No feature has this name
 foretold = {"row": 1, "feature": 5}
 
-# %% ex-00-2 wrong: Your answer has no feature
+# %% ex-00-2 wrong: no answer for feature
 foretold = {"row": 1}
 
 # %% ex-00-2 wrong: The answer has the parts row, feature

@@ -2,19 +2,5 @@
 
 import numpy as np
 
-ODD = (
-    None,
-    "",
-    "text",
-    [],
-    {},
-    -7,
-    1e308,
-    float("nan"),
-    float("inf"),
-    True,
-    object(),
-    print,
-    b"x",
-    np.zeros(3),
-)
+ODD = (None, "", "text", b"x", [], {}, -7, 10**30, 1e308, float("nan"), float("inf"), True, object(), print,
+       np.zeros(3), np.zeros((2, 7)))  # fmt: skip

@@ -13,24 +13,7 @@ from hypothesis import strategies as st
 import fraud_demo.workshop.checks as c
 from fraud_demo.core import InputError
 from fraud_demo.workshop.exercises.discovery import CASES
-
-ODD = (
-    None,
-    "",
-    "text",
-    [],
-    {},
-    0,
-    -1,
-    1e308,
-    float("nan"),
-    float("inf"),
-    True,
-    object(),
-    print,
-    b"x",
-    np.zeros(3),
-)
+from tests.unit.odd_answers import ODD
 
 
 @pytest.fixture(autouse=True)
@@ -58,14 +41,14 @@ def test_right_and_wrong_are_told_apart(number):
         assert c.judge("ex-99-1", form).is_right == (number % 2 == 0)
 
 
-@pytest.mark.parametrize("answer", ODD[:5] + ODD[8:], ids=lambda odd: repr(odd)[:20])
+@pytest.mark.parametrize("answer", ODD[:5] + ODD[8:], ids=lambda odd: type(odd).__name__)
 def test_odd_answers_get_a_sentence(answer):
     feedback = c.judge("ex-99-1", answer)
     assert feedback.state == "not yet" and "one number" in feedback.text and feedback.text.endswith(".")
 
 
 @pytest.mark.parametrize("name", [name for number in c.MODULES for name in c.list_exercises(number)])
-@pytest.mark.parametrize("answer", ODD, ids=lambda odd: repr(odd)[:20])
+@pytest.mark.parametrize("answer", ODD, ids=lambda odd: type(odd).__name__)
 def test_every_check_survives_odd_answers(name, answer):
     feedback = c.judge(name, answer)
     assert feedback.state == "not yet", f"{answer!r} was called {feedback}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,8 +10,8 @@ from hypothesis import strategies as st
 
 from fraud_demo.data import generate_transactions
 from fraud_demo.workshop.checks import judge
+from tests.unit.odd_answers import ODD
 
-ODD = (None, math.nan, 1e308, -1, "", "text", [], {}, object(), np.zeros((2, 7)), pd.DataFrame())
 TABLE = generate_transactions(5_000)
 RATES = TABLE.groupby("online_order")["fraud"].mean()
 RIGHT = {"online": RATES[1], "other": RATES[0], "factor": RATES[1] / RATES[0]}
@@ -62,7 +60,7 @@ def test_rates_are_right_as_far_as_one_rounds(digits, number):
     ).is_right
 
 
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20])
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_odd_answers_get_a_sentence(odd):
     feedbacks = [
         judge("ex-02-1", odd, plant([3])),

@@ -8,25 +8,7 @@ from hypothesis import strategies as st
 from fraud_demo.data import generate_transactions
 from fraud_demo.monitoring import SHIFTS, WATCHED, Replay, Shift, choose_limits
 from fraud_demo.workshop.checks import judge
-
-ODD = [
-    None,
-    float("nan"),
-    10**400,
-    -1,
-    "",
-    "\0",
-    b"x",
-    [],
-    {},
-    (),
-    [None],
-    {1: None},
-    object(),
-    np.nan,
-    np.zeros(3),
-    print,
-]
+from tests.unit.odd_answers import ODD
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +59,7 @@ def test_forms_of_a_name_are_right(name):
     assert judge("ex-08-2", name, "down").is_right
 
 
-@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20])
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_odd_answers_get_a_sentence(odd, reference):
     shift = SHIFTS["chip campaign"]
     steps = {"harmless": "note it in the report", "unknown": "get labels first", "harmful": odd}

@@ -1,7 +1,5 @@
 """Right answers to the exercises of lesson 09 in many forms, and odd ones."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,8 +7,7 @@ from hypothesis import strategies as st
 
 from fraud_demo.workshop.checks import judge
 from fraud_demo.workshop.exercises.scale import HELD_UP, HOLDERS
-
-ODD = (None, math.nan, math.inf, -1, 10**30, "", "many", [], {}, b"x", object(), np.zeros((2, 2)))
+from tests.unit.odd_answers import ODD
 
 
 def line(small, large, many):
@@ -18,7 +15,9 @@ def line(small, large, many):
     return small[1] + (many - small[0]) * row_s
 
 
-@pytest.mark.parametrize("form", [float, round, np.float64, lambda x: np.array([x])], ids=str)
+@pytest.mark.parametrize(
+    "form", [float, round, np.float64, lambda x: np.array([x])], ids=lambda form: form.__name__
+)
 def test_a_prediction_may_have_any_form(form):
     assert judge("ex-09-1", lambda *given: form(line(*given))).is_right
 
@@ -29,7 +28,7 @@ def test_another_line_is_no_prediction(start_s, factor):
     assert told.state == "not yet" and told.text.count(".") >= 3
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_an_odd_prediction_is_refused(odd):
     for answer in (odd, lambda small, large, many: odd):
         assert judge("ex-09-1", answer).state == "not yet"
@@ -41,7 +40,7 @@ def test_one_order_of_the_four_is_right(holders):
     assert judge("ex-09-2", answer).is_right == all(answer[run] == HELD_UP[run][0] for run in HELD_UP)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_an_odd_choice_is_refused(odd):
     for answer in (odd, dict.fromkeys("ABCD", odd)):
         assert judge("ex-09-2", answer).state == "not yet"
@@ -58,7 +57,7 @@ def test_any_other_number_is_refused(shards):
     assert judge("ex-09-3", shards).state == ("right" if is_right else "not yet")
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_odd_shards_are_refused(odd):
     assert judge("ex-09-3", odd).state == "not yet"
 

@@ -8,8 +8,7 @@ __all__ = ['PLACES', 'FOUR', 'WAYS', 'ROWS', 'check_places', 'check_ways']
 # %% ../../../nbs/workshop/exercises/cluster.ipynb #1354bf43
 from typing import Any
 
-from ..checks import exercise
-from .scale import check_choices
+from ..checks import check_choices, exercise
 
 # %% ../../../nbs/workshop/exercises/cluster.ipynb #51b1ae92
 PLACES = ("send this one", "another model", "the wrong scheme", "nobody listens")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import FEATURES, LABEL
 from ...data import list_faults
-from ..checks import describe, exercise, read_number, require
-from .core import read_feature, read_parts
+from ..checks import describe, exercise, read_number, read_parts, require
+from .core import read_feature
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...discovery import read_address
-from ..checks import call, describe, exercise, require
+from ..checks import call, check_choices, describe, exercise, require
 
 # %% ../../../nbs/workshop/exercises/discovery.ipynb #49055f63
 SERVICES = (("tracking", "team-a", 5000), ("mlflow", "mlflow", 8443), ("mlflow-server", "lab", 443))
@@ -57,18 +57,5 @@ def check_menders(
     menders: Any,  # the reader's choice for each case
 ) -> str:  # what the answer shows
     "Check who mends what a diagnosis names."
-    require(isinstance(menders, dict), f"You gave {describe(menders)}.", "The answer has a place for A, B and C.",
-            "Keep the braces of the stub, and fill in a text for each letter.")  # fmt: skip
-    for case, (who, hint) in CASES.items():
-        require(
-            case in menders, f"There is no answer for {case}.", "All three are wanted.", "Add the letter."
-        )
-        given = menders[case]
-        require(
-            given in WHO,
-            f"For {case} you gave {describe(given)}.",
-            f"It must be one of {WHO}.",
-            "Copy the text.",
-        )
-        require(given == who, f"For {case} you chose {given}.", "This one cannot mend it.", hint)
+    check_choices(menders, WHO, CASES, "This one cannot mend it.")
     return "The third sentence of a diagnosis says what to do; who can do it follows from what it names."

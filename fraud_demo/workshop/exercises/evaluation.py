@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...evaluation import choose_threshold, evaluate
-from ..checks import describe, exercise, read_number, require
-from .core import read_parts
+from ..checks import describe, exercise, read_number, read_parts, require
 
 if TYPE_CHECKING:
     from fraud_demo.data import Split

@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ..checks import describe, exercise, read_number, require
-from .training import read_parts
+from ..checks import describe, exercise, read_number, read_parts, require
 
 # %% ../../../nbs/workshop/exercises/registry.ipynb #f80eaec2
 def read_cost(

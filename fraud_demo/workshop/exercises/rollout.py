@@ -9,8 +9,7 @@ __all__ = ['WINNERS', 'REFUSED', 'STEPS', 'CALLS', 'read_number_of_version', 'ch
 import re
 from typing import Any
 
-from ..checks import describe, exercise, require
-from .scale import check_choices
+from ..checks import check_choices, describe, exercise, read_parts, require
 
 # %% ../../../nbs/workshop/exercises/rollout.ipynb #24685c4f
 WINNERS = ("yours", "mine", "nobody")
@@ -42,14 +41,9 @@ def check_refusal(
 ) -> str:  # what the answer shows
     "Check who is refused, and which version the message names."
     check_choices(outcome, WINNERS, REFUSED)
-    require(
-        "named" in outcome,
-        "There is no answer for named.",
-        "Both are asked for.",
-        "Add 'named' with a version.",
-    )
-    version = read_number_of_version(outcome["named"])
-    found = f"You say that the message names {describe(outcome['named'])}."
+    [named] = read_parts(outcome, "named")
+    version = read_number_of_version(named)
+    found = f"You say that the message names {describe(named)}."
     require(version, found, "It must be one version.", "Give its number.")
     require(
         version != "99",

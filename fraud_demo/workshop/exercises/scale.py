@@ -4,13 +4,12 @@
 
 # %% auto #0
 __all__ = ['RUNS', 'MOST', 'HOLDERS', 'HELD_UP', 'ROWS', 'ROWS_PER_S', 'OPEN_S', 'LOST_S', 'OPEN_SHARE', 'is_near',
-           'explain_miss', 'check_prediction', 'check_choices', 'check_holders', 'check_shards']
+           'explain_miss', 'check_prediction', 'check_holders', 'check_shards']
 
 # %% ../../../nbs/workshop/exercises/scale.ipynb #3b1609bc
-from collections.abc import Mapping
 from typing import Any
 
-from ..checks import call, describe, exercise, read_number, require
+from ..checks import call, check_choices, exercise, read_number, require
 
 # %% ../../../nbs/workshop/exercises/scale.ipynb #722e51c4
 RUNS = (((100_000, 3.0), (1_000_000, 12.0)), ((200_000, 31.0), (600_000, 33.0)))  # rows, s: small, large
@@ -64,39 +63,6 @@ def check_prediction(
                 "It does not lie on the line through the two runs.",
                 "Use the same seconds of a row for every number of rows.")  # fmt: skip
     return "In a billion rows a start of seconds is nothing; the large run alone, stretched, would have said 12,000 s for 10,002."
-
-# %% ../../../nbs/workshop/exercises/scale.ipynb #1381635a
-def check_choices(
-    answer: Any,  # the reader's choice for each case
-    choices: tuple[str, ...],  # texts to choose from
-    cases: Mapping[
-        str, tuple[str, str | Mapping[str, str]]
-    ],  # case to the right text, and the hint, or one for each wrong text
-) -> None:  # NotYet for the first case that is not right
-    "Check an answer that chooses a text for each case."
-    letters = ", ".join(cases)
-    require(isinstance(answer, Mapping), f"You gave {describe(answer)}.", f"The answer has a place for {letters}.",
-            "Keep the braces of the stub, and fill in a text for each.")  # fmt: skip
-    texts = {" ".join(text.lower().split()): text for text in choices}
-    for case, (right, hints) in cases.items():
-        require(
-            case in answer,
-            f"There is no answer for {case}.",
-            "Every case is asked for.",
-            f"Add {case!r} with a text.",
-        )
-        given = answer[case]
-        text = texts.get(" ".join(given.lower().split()).rstrip(".")) if isinstance(given, str) else None
-        require(
-            text,
-            f"For {case} you gave {describe(given)}.",
-            f"It must be one of: {'; '.join(choices)}.",
-            "Copy one of the texts.",
-        )
-        hint = hints if isinstance(hints, str) else hints.get(text, "Read its line again.")
-        require(
-            text == right, f"For {case} you chose: {text}.", "That does not fit what is seen there.", hint
-        )
 
 # %% ../../../nbs/workshop/exercises/scale.ipynb #26f7de20
 HOLDERS = ("the cores", "the storage", "one large shard", "the start of the engine")

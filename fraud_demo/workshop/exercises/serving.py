@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import describe, exercise, require
-from .training import check_choices, read_parts
+from ..checks import check_choices, describe, exercise, read_parts, require
 
 # %% ../../../nbs/workshop/exercises/serving.ipynb #13348188
 def read_payload(
