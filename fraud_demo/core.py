@@ -43,9 +43,12 @@ class Feature:
 
 # %% ../nbs/00_core.ipynb #138c8a5a
 FEATURES = (
-    Feature("distance_from_home", "Distance from home", "amount", "km", "How far from the card owner's home the payment was made."),
-    Feature("distance_from_last_transaction", "Distance from last payment", "amount", "km", "How far from the place of the payment before this one."),
-    Feature("ratio_to_median_purchase_price", "Price against usual price", "amount", "times", "The price divided by the median price paid with this card."),
+    Feature("distance_from_home", "Distance from home", "amount", "km",
+            "How far from the card owner's home the payment was made."),
+    Feature("distance_from_last_transaction", "Distance from last payment", "amount", "km",
+            "How far from the place of the payment before this one."),
+    Feature("ratio_to_median_purchase_price", "Price against usual price", "amount", "times",
+            "The price divided by the median price paid with this card."),
     Feature("repeat_retailer", "Known retailer", "flag", "", "The card was used at this retailer before."),
     Feature("used_chip", "Chip used", "flag", "", "The chip of the card was read."),
     Feature("used_pin_number", "PIN entered", "flag", "", "The PIN was entered."),
@@ -472,20 +475,13 @@ def check_machine(
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     data = settings.data_file
     free_gb = shutil.disk_usage(folder).free / 1e9
-    return Table(
-        ("check", "found", "verdict"),
-        (
-            ("Python", version, "ok" if (3, 11) <= sys.version_info < (3, 14) else "use Python 3.11 to 3.13"),
-            (
-                "packages",
-                f"missing: {', '.join(missing)}" if missing else "all there",
-                "run `make workshop`" if missing else "ok",
-            ),
-            ("disk", f"{free_gb:.0f} GB free", "ok" if free_gb >= 2 else "free 2 GB"),
-            (
-                "data",
-                data.name if data else "generated",
-                "ok" if not data or data.is_file() else "correct FRAUD_DEMO_DATA",
-            ),
-        ),
+    has_python = (3, 11) <= sys.version_info < (3, 14)
+    found = f"missing: {', '.join(missing)}" if missing else "all there"
+    is_there = not data or data.is_file()
+    rows = (
+        ("Python", version, "ok" if has_python else "use Python 3.11 to 3.13"),
+        ("packages", found, "run `make workshop`" if missing else "ok"),
+        ("disk", f"{free_gb:.0f} GB free", "ok" if free_gb >= 2 else "free 2 GB"),
+        ("data", data.name if data else "generated", "ok" if is_there else "correct FRAUD_DEMO_DATA"),
     )
+    return Table(("check", "found", "verdict"), rows)
