@@ -41,7 +41,11 @@ def test_right_and_wrong_are_told_apart(number):
         assert c.judge("ex-99-1", form).is_right == (number % 2 == 0)
 
 
-@pytest.mark.parametrize("answer", ODD[:5] + ODD[8:], ids=lambda odd: type(odd).__name__)
+@pytest.mark.parametrize(
+    "answer",
+    [odd for odd in ODD if type(odd) is not int and not (isinstance(odd, float) and odd == 1e308)],
+    ids=lambda odd: type(odd).__name__,
+)
 def test_odd_answers_get_a_sentence(answer):
     feedback = c.judge("ex-99-1", answer)
     assert feedback.state == "not yet" and "one number" in feedback.text and feedback.text.endswith(".")

@@ -154,7 +154,7 @@ def check_sizes(
     require(isinstance(seconds, dict) and set(SIZES) <= set(seconds), f"You gave {describe(seconds)}.",
             "There is a time for 1,000 and one for 1,000,000.", "Keep the braces of the stub.")  # fmt: skip
     small, large = (
-        read_number(getattr(seconds[size], "seconds", seconds[size]), f"The time for {size:,}", 0)
+        read_number(getattr(seconds[size], "seconds", seconds[size]), f"The time for {size:,}", 0, 86400)
         for size in SIZES
     )
     require(small > 0 and large > 0, f"Your times are {small:g} s and {large:g} s.", "Work takes time.",

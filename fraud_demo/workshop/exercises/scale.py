@@ -100,7 +100,7 @@ def check_shards(
     shards: Any,  # the reader's number of shards
 ) -> str:  # what the answer shows
     "Check into how many shards a job is cut."
-    number = read_number(shards, "Your number of shards")
+    number = read_number(shards, "Your number of shards", -(10**12), 10**12)
     require(number >= 1 and number == int(number), f"You cut into {number:g} shards.", "A number of shards is whole and at least 1.",
             "Round it to the side that keeps both limits.")  # fmt: skip
     work_s = ROWS / ROWS_PER_S
