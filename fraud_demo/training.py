@@ -8,7 +8,7 @@ __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LI
            'to_onnx', 'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
            'make_threshold_rows', 'check_parity', 'TrainedModel', 'check_agreement', 'train', 'make_python_model',
            'log_served_model', 'describe_code', 'log_figures', 'compute_digest', 'make_lock', 'is_training',
-           'describe_config', 'list_packages', 'train_tracked']
+           'describe_config', 'list_packages', 'explain_loss', 'train_tracked']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
@@ -19,7 +19,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,9 +27,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import requests
 
 import fraud_demo
-from .core import FEATURE_NAMES, LABEL, InputError, Settings, Table, find_project, import_extra
+from fraud_demo.core import (
+    FEATURE_NAMES,
+    LABEL,
+    InputError,
+    ServiceError,
+    Settings,
+    Table,
+    find_project,
+    import_extra,
+)
 from .data import LabeledRows, Split, plot_features
 from .discovery import connect_mlflow
 from fraud_demo.evaluation import (
@@ -733,6 +743,25 @@ def list_packages() -> list[str]:  # "name==version", sorted
     found = {f"{package.name}=={package.version}" for package in importlib.metadata.distributions()}
     return sorted(found, key=str.lower)
 
+# %% ../nbs/04_training.ipynb #be68bc5c
+@contextlib.contextmanager
+def explain_loss(
+    settings: Settings,  # where the run's files go
+) -> Iterator[None]:  # ServiceError when a run cannot be kept
+    "Say in our words why a run was not kept."
+    from mlflow.exceptions import MlflowException
+
+    again = "then run this cell again. The run that was cut short is not taken for a finished one."
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        why = " ".join(str(error).split())[:200].rstrip(".") + "."
+        raise ServiceError("MLflow did not keep the run.", why, f"Look at the server, {again}") from error
+    except OSError as error:
+        where = error.filename or settings.home
+        why = f"{where} cannot be written: {error.strerror or error}."
+        raise ServiceError("The run's files could not be kept.", why, f"Free the disk, {again}") from error
+
 # %% ../nbs/04_training.ipynb #e6d11e4d
 def train_tracked(
     settings: Settings,  # where MLflow is, and the seat
@@ -748,6 +777,7 @@ def train_tracked(
 
     mlflow.set_experiment(settings.registered_name)
     with (
+        explain_loss(settings),
         mlflow.start_run(
             tags={
                 "data_digest": split.data_digest,

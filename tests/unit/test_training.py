@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 
-from fraud_demo.core import FEATURE_NAMES, InputError
+from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError, load_settings
 from fraud_demo.data import LabeledRows, generate_transactions, split_transactions
 from fraud_demo.training import (
     GRAPH_OUTPUTS,
@@ -24,6 +26,7 @@ from fraud_demo.training import (
     check_graph,
     check_parity,
     draw_rows,
+    explain_loss,
     fit_network,
     load_keras,
     make_edge_rows,
@@ -299,3 +302,19 @@ def test_history_has_one_figure_per_epoch(trained):
 
 def test_nothing_half_written_is_left(trained):
     assert [path.name for path in trained.onnx_path.parent.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "what", "words"),
+    [
+        (OSError(28, "No space left on device", "model.onnx"), "The run's files could not be kept.", "model.onnx cannot be written: No space left on device."),
+        (requests.ConnectionError("refused"), "MLflow did not keep the run.", "refused."),
+        (MlflowException("500: the disk\nis full"), "MLflow did not keep the run.", "500: the disk is full."),
+    ],
+    ids=["disk", "connection", "server"],
+)  # fmt: skip
+def test_a_run_that_cannot_be_kept_is_explained(trouble, what, words):
+    with pytest.raises(ServiceError) as told, explain_loss(load_settings()):
+        raise trouble
+    assert (told.value.what, told.value.why) == (what, words)
+    assert "run this cell again" in told.value.fix
