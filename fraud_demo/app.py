@@ -966,13 +966,14 @@ def main(
         log.error("%s", error)
         return 1
     gc.freeze()  # what is imported stays; without this, Python spends seconds on it when it ends
-    while not is_stopped.wait(1.0):
-        if app._queue.stopped:  # an error inside Gradio ends its queue, and leaves the page
-            log.error("The queue of the app has stopped. The app ends, so that it is started again.")
-            return 1
-    finish_predictions(app)
-    app.close(verbose=False)
-    return 0
+    while not (is_stopped.wait(1.0) or app._queue.stopped):
+        pass
+    if is_stopped.is_set():
+        finish_predictions(app)
+    else:  # an error inside Gradio ends its queue, and leaves the page
+        log.error("The queue of the app has stopped. The app ends, so that it is started again.")
+    app.close(verbose=False)  # a server's thread that outlives the program may crash it
+    return 0 if is_stopped.is_set() else 1
 
 # %% ../nbs/07_app.ipynb #29a9b960
 def read_port(

@@ -62,7 +62,7 @@ my_panel.button.click()
 turned = {"used_pin_number": True}
 
 # %% ex-07-2 also
-far_away = FORM.get_example("In person, far from home and the last payment")
+far_away = FORM.get_example("Online, 200 km from home")
 turned = {change.feature.name: change.value for change in score_form(far_away, scorer).reasons.changes[:1]}
 
 # %% ex-07-2 also
@@ -75,7 +75,7 @@ turned = {"repeat_retailer": 0}
 turned = {"used_pin_number": 1, "used_chip": 1}
 
 # %% ex-07-2 wrong: Something must change
-turned = {"online_order": False}
+turned = {"online_order": True}
 
 # %% ex-07-2 wrong: Keep the braces
 turned = "used_pin_number"

@@ -59,7 +59,7 @@ addresses = {
 # %% ex-10-1 wrong: no answer for second
 addresses = {"first": "the wrong scheme", "fourth": "send this one"}
 
-# %% ex-10-1 wrong: place for first, second, third, fourth
+# %% ex-10-1 wrong: the parts first, second, third, fourth
 addresses = "fourth"
 
 # %% ex-10-2

@@ -97,7 +97,7 @@ def check_panel(
     return f"The panel says {panel.last.verdict!r} about your example, and no line of its code has changed: a form is data."
 
 # %% ../../../nbs/workshop/exercises/app.ipynb #a334c92b
-NAME = "In person, far from home and the last payment"  # the example of the task
+NAME = "Online, 200 km from home"  # the example of the task
 
 
 def read_change(
