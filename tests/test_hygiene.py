@@ -86,6 +86,10 @@ def test_lesson_keeps_the_skeleton(path):
     for row in ("Minutes", "You need", "You build", "You will be able to"):
         assert f"| **{row}** |" in cells[2].source
     assert cells[3].source.startswith("## Where we are") and "```mermaid" in cells[3].source
+    here = re.search(r"\(\[([^]]+)\]\):::here", cells[3].source)
+    assert here and f"accTitle: The lessons in a row, this one is {here[1]}" in cells[3].source, (
+        "the diagram's text alternative"
+    )
     headings = [
         line
         for cell in cells

@@ -12,7 +12,9 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from playwright.sync_api import Error, expect, sync_playwright
 
 from fraud_demo.core import load_settings
@@ -121,10 +123,15 @@ def app(open_app):
 
 @pytest.fixture(scope="package")
 def lab(road, tmp_path_factory):
-    """A JupyterLab with settings of its own on a copy of the lessons: its address and its token."""
+    """A JupyterLab with settings of its own on a copy of the lessons, executed ones beside them: its address and token."""
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
     ignored = shutil.ignore_patterns(".ipynb_checkpoints")
     lessons = shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=ignored)
+    shutil.copytree(road.executed, lessons / "executed", ignore=shutil.ignore_patterns("*.html"))
+    (folder / "jupyter_data_dir").mkdir()
+    notary = NotebookNotary(data_dir=str(folder / "jupyter_data_dir"))
+    for path in (lessons / "executed").glob("*.ipynb"):  # or JupyterLab would clean their outputs
+        notary.sign(nbformat.read(path, as_version=4))
     settings = folder / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     for name, values in LAB_SETTINGS.items():

@@ -1,0 +1,62 @@
+"""Every executed lesson in JupyterLab, as a reader sees it; the pictures are kept."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+import requests
+from playwright.sync_api import expect
+
+from tests.browser.faces import PICTURES
+from tests.lessons.test_road import NUMBERS
+
+TALL = 5000  # pixels of a picture; a longer lesson has several
+LOOK = """notebook => {
+  const cells = [...notebook.querySelectorAll('.jp-Cell')];
+  const find = (what, isBad) => cells.filter(cell => [...cell.querySelectorAll(what)].some(isBad)).map(cell => cell.innerText.slice(0, 60));
+  return {
+    wide: find('.jp-RenderedMarkdown, .jp-RenderedHTMLCommon', box => box.scrollWidth > box.clientWidth + 2),
+    broken: find('img', picture => !picture.complete || !picture.naturalWidth),
+    nameless: find('img, svg[role=img]', picture => ['', 'Image', null].includes(picture.alt ?? picture.getAttribute('aria-label'))),
+    errors: find('[data-mime-type="application/vnd.jupyter.stderr"], .jp-mod-error', () => true),
+  };
+}"""
+
+
+@pytest.fixture(scope="module")
+def reader(lab, open_page):
+    """An empty page for JupyterLab; kernels that it starts end with it."""
+    page, outside = open_page()
+    yield page, outside
+    page.context.close()
+    url, token = lab
+    head = {"Authorization": f"token {token}"}
+    for kernel in requests.get(f"{url}api/kernels", headers=head, timeout=10).json():
+        requests.delete(f"{url}api/kernels/{kernel['id']}", headers=head, timeout=10)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_reader_sees_the_whole_lesson(road, lab, reader, number):
+    """All cells, the diagram, nothing wider than the page, words for each picture, and no request to elsewhere."""
+    (page, outside), (url, token) = reader, lab
+    (path,) = road.executed.glob(f"{number}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    page.goto(f"{url}lab/tree/executed/{path.name}?token={token}&reset")
+    notebook = page.get_by_role("main").locator(".jp-Notebook:visible")
+    expect(notebook.locator(".jp-Cell")).to_have_count(len(cells))
+    expect(notebook.locator(".jp-RenderedMermaid img")).not_to_have_count(0)
+    assert page.locator(".jp-Dialog").all_inner_texts() == []
+    seen = notebook.evaluate(LOOK)
+    take_pictures(page, notebook, path.stem)
+    assert not any(seen.values()), seen
+    assert outside == []
+
+
+def take_pictures(page, notebook, name: str) -> None:
+    """Keep the whole notebook in pictures."""
+    page.set_viewport_size({"width": 1280, "height": TALL})
+    scroll = notebook.locator(".jp-WindowedPanel-outer")
+    for part in range(1 + scroll.evaluate("box => box.scrollHeight") // TALL):
+        scroll.evaluate("(box, top) => box.scrollTop = top", part * TALL)
+        notebook.screenshot(path=PICTURES / f"lesson-{name}-{part + 1}.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
