@@ -46,7 +46,9 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
     secrets = [*PLANTED.values(), "planted-password", "planted-s3-secret", store.access_key, store.secret_key]
     environ = {**os.environ, **pair.environ, "FRAUD_DEMO_SEAT": seat.seat, "FRAUD_DEMO_HOME": str(seat.home)}
     faults, report = [], ("--report", str(tmp_path / "executed"))
-    runs = [(command, {}) for command in COMMANDS] + [(("lessons", "run", "05"), wrong) for wrong in WRONG]
+    runs = [(command, {}) for command in COMMANDS]
+    if "SQLite" in pair.name:  # what goes wrong before a server is reached is the same for both
+        runs += [(("lessons", "run", "05"), wrong) for wrong in WRONG]
     for command, wrong in runs:
         arguments = [*command, *(report if command[0] == "lessons" else ())]
         done = subprocess.run([BIN / "fraud-demo", *arguments], env={**environ, **wrong}, cwd=ROOT,

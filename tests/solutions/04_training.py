@@ -1,13 +1,13 @@
 """Answers to the exercises of lesson 04: the solution, other right ones, and wrong ones with words of their feedback."""
 
 # %% ex-04-1
-limit = 1.0
+limit = 1e-3
 while not compare_with_bias(limit).holds:
     limit /= 2
 biases = {"passes": limit, "caught": 2 * limit}
 
 # %% ex-04-1 also
-limit = np.float32(0.003)
+limit = np.float32(0.0005)
 while not compare_with_bias(limit).holds:
     limit = limit / np.float32(1.5)
 biases = {"caught": limit * np.float32(1.5), "passes": limit}
