@@ -26,7 +26,7 @@ LOOK = """notebook => {
 @pytest.fixture(scope="module")
 def reader(lab, open_page):
     """An empty page for JupyterLab; kernels that it starts end with it."""
-    page, outside = open_page()
+    page, outside = open_page(device_scale_factor=0.75)  # small pictures are drawn sooner, and can be read
     yield page, outside
     page.context.close()
     url, token = lab
