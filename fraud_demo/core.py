@@ -195,7 +195,7 @@ def check_array(
     "Check shape, type and range of an array of transactions."
     try:
         raw = np.asarray(data)
-        if raw.dtype.kind in "USMm" or (
+        if raw.dtype.kind in "USMm" or (  # text, dates, time spans
             raw.dtype.kind == "O" and any(isinstance(value, str) for value in raw.ravel())
         ):
             raise TypeError("text or dates")

@@ -127,7 +127,7 @@ class BadRowsError(InputError):
         first = [
             f"row {f.row}, {f.column} = {f.value!r:.40} ({f.reason})" for f in faults.head(5).itertuples()
         ]
-        more = ", ..." if len(faults) > 5 else ""
+        more = ", and more" if len(faults) > 5 else ""
         super().__init__(
             f"{faults['row'].nunique():,} of {n_rows:,} rows of {source} cannot be right: {', '.join(first)}{more}.",
             "Rows count from 0, after the header.",

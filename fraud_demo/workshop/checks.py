@@ -113,7 +113,8 @@ def read_number(
     "Read an answer that must be one number."
     value = answer.item() if hasattr(answer, "item") and getattr(answer, "size", 1) == 1 else answer
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    require(is_number, f"{what} is {describe(answer)}.", "It must be one number.", "Compute it in the stub.")
+    fix = "Give a number, without quotation marks." if isinstance(answer, str) else "Compute it in the stub."
+    require(is_number, f"{what} is {describe(answer)}.", "It must be one number.", fix)
     limits = f"It must be between {low:g} and {high:g}."
     require(low <= value <= high, f"{what} is {value:g}.", limits, "Check the unit, and what you divide by.")
     return float(value)

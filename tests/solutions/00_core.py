@@ -53,6 +53,12 @@ foretold = {"row": 2, "feature": "used_pin_number"}
 # %% ex-00-2 wrong: Row 0 has used_pin_number = 0, and that is allowed
 foretold = {"row": 0, "feature": "used_pin_number"}
 
+# %% ex-00-2 wrong: The rows of this array are 0 to 1
+foretold = {"row": -1, "feature": "used_pin_number"}
+
+# %% ex-00-2 wrong: Give a number, without quotation marks
+foretold = {"row": "1", "feature": "used_pin_number"}
+
 # %% ex-00-2 wrong: Columns count from 0
 foretold = {"row": 1, "feature": "used_chip"}
 

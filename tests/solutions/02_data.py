@@ -7,7 +7,7 @@ suspect_rows = sorted({row[0] for row in find_bad_rows(suspect).rows})
 suspect_rows = suspect.index[(suspect[list(FEATURE_NAMES)] < 0).any(axis=1)]
 
 # %% ex-02-1 also
-suspect_rows = {float(place) for place in places}
+suspect_rows = {float(row) for row in suspect.index[suspect["used_chip"] < 0]}
 
 # %% ex-02-1 also
 suspect_rows = np.flatnonzero(suspect["used_chip"] < 0)
@@ -16,7 +16,7 @@ suspect_rows = np.flatnonzero(suspect["used_chip"] < 0)
 suspect_rows = [row[0] for row in find_bad_rows(suspect).rows]
 
 # %% ex-02-1 wrong: Rows count from 0
-suspect_rows = [place + 1 for place in places]
+suspect_rows = [row + 1 for row in suspect.index[suspect["used_chip"] < 0]]
 
 # %% ex-02-1 wrong: You gave a table
 suspect_rows = find_bad_rows(suspect)
@@ -31,7 +31,7 @@ suspect_rows = suspect["used_chip"] < 0
 suspect_rows = [find_bad_rows(suspect).rows[0][0]]
 
 # %% ex-02-1 wrong: Each value of this row may stand there
-suspect_rows = [*places, 1000]
+suspect_rows = [*suspect.index[suspect["used_chip"] < 0], 1000]
 
 # %% ex-02-1 wrong: It must be one number
 suspect_rows = find_bad_rows(suspect).rows

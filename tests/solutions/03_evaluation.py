@@ -63,6 +63,10 @@ dearer = {"direction": "down", "threshold": 0.995}
 by_boosting = boosting.score(split.validation.features)
 dearer = {"direction": "down", "threshold": choose_threshold(split.validation.labels, by_boosting, dear_cost)}
 
+# %% ex-03-1 wrong: rounded too far
+rounded = round(choose_threshold(split.validation.labels, validation_scores, dear_cost), 2)
+dearer = {"direction": "down", "threshold": rounded}
+
 # %% ex-03-1 wrong: must be between 0 and 1
 dearer = {"direction": "down", "threshold": 50}
 

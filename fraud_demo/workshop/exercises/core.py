@@ -86,10 +86,12 @@ def check_message(
     good = np.column_stack([find_good(feature, planted[:, i]) for i, feature in enumerate(FEATURES)])
     row, column = (int(place) for place in np.argwhere(~good)[0])
     given, named = read_parts(foretold, "row", "feature")
-    at = read_number(given, "Your row", 0, len(planted))
+    at = read_number(given, "Your row")
     name = read_feature(named)
     require(at != row + 1, f"Your row is {at:g}.", "Rows count from 0, so the first line is row 0.",
             "Count the lines of the array again.")  # fmt: skip
+    require(at in range(len(planted)), f"Your row is {at:g}.", f"The rows of this array are 0 to {len(planted) - 1}.",
+            "Count the lines of the array from the top.")  # fmt: skip
     require(at == row, f"Your row is {at:g}.", say_value(planted, int(at), name), "Look for the value -1.")
     is_next = abs(FEATURE_NAMES.index(name) - column) == 1
     require(name == FEATURE_NAMES[column], f"Your feature is {name}.", say_value(planted, row, name),

@@ -29,6 +29,7 @@ def list_mistakes(
     swapped = type(new)(new.false_alarm, new.missed_fraud)
     book = new.false_alarm / (new.false_alarm + new.missed_fraud)
     on_test = choose_threshold(split.test.labels, model.score(split.test.features), new)
+    best = choose_threshold(labels, scores, new)
     return (
         (choose_threshold(labels, scores, old), "That is the threshold for the cost above.", "Give the new cost as the third value."),
         (on_test, "That one comes from the test rows, which only judge.", "Choose on the validation rows."),
@@ -36,6 +37,7 @@ def list_mistakes(
         (book, "That is right for probabilities that are calibrated to the last digit.", "Let the validation rows decide."),
         (0.5, "That is a habit.", "Let the costs decide."),
         (0.995, "That is the habit of the original demo.", "Let the costs decide."),
+        *((round(best, digits), "That is the right one, rounded too far.", "Keep four decimals.") for digits in (2, 3)),
     )  # fmt: skip
 
 # %% ../../../nbs/workshop/exercises/evaluation.ipynb #0abdf0d4
@@ -56,7 +58,7 @@ def check_threshold(
     is_right = mine <= least + 1e-9 or abs(threshold - best) < 6e-5
     mistakes = list_mistakes(model, split, old, new)
     words, hint = next(((words, hint) for at, words, hint in mistakes if abs(at - threshold) < 6e-5),
-                       ("Another threshold makes cheaper mistakes.", "Give choose_threshold labels, scores and new cost."))  # fmt: skip
+                       ("Another threshold makes cheaper mistakes.", "Give choose_threshold labels and scores of the validation rows, and the new cost."))  # fmt: skip
     found = f"On the validation rows {threshold:.4f} costs {mine:.2f} per 1000, and {least:.2f} is possible."
     require(is_right, found, words, hint)
     ways = ("up", "down", "stays")
