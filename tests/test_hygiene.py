@@ -344,3 +344,12 @@ def test_tree_names_no_machine_and_no_secret():
         text = path.read_text(encoding="utf-8")
         faults += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
     assert not faults
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_a_first_reading_finds_where_to_go_on(path):
+    """A lesson that sends its reader past some code names the words of a later cell."""
+    texts = [cell.source for cell in read_cells(path) if cell.cell_type == "markdown"]
+    for place, text in enumerate(texts):
+        for words in re.findall(r"On a first reading, run the cells down to \*([^*]+)\*", text):
+            assert any(words in later for later in texts[place + 1 :]), words
