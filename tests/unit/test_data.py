@@ -401,7 +401,7 @@ def test_long_lists_are_cut_and_counted(few):
     wrong = few.astype(float).assign(used_chip=7.0)
     assert len(find_bad_rows(wrong).rows) == 20
     with pytest.raises(
-        InputError, match=r"50 of 50 rows of the table cannot be right.*row 4, .*\.\.\."
+        InputError, match=r"50 of 50 rows of the table cannot be right.*row 4, .*, and more\."
     ) as caught:
         validate_transactions(wrong)
     assert len(caught.value.what) < 400 and len(caught.value.table.rows) == 20

@@ -29,7 +29,7 @@ def check_route(
         require("://" in route, found, "A program needs the scheme.", "Begin with http:// or https://.")
         host = urlsplit(route).hostname or ""
         require(host.startswith(f"{service}."), found, "A name begins with the service.",
-                "Put the service first, and a dot behind it.")  # fmt: skip
+                "Begin with the argument service, and a dot behind it.")  # fmt: skip
         require(host.split(".")[1:2] == [namespace], found, "The namespace follows the service.",
                 "Put the namespace second.")  # fmt: skip
         require(host.endswith(".svc.cluster.local"), found, "Inside a cluster such names end in .svc.cluster.local.",
