@@ -85,7 +85,7 @@ class Stack:
         """Run `fraud-demo` with arguments."""
         done = subprocess.run(
             [BIN / "fraud-demo", *map(str, arguments)], env={**self.environ, **environ}, cwd=ROOT,
-            capture_output=True, text=True, timeout=600, check=False,
+            capture_output=True, text=True, timeout=1500, check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}"
         return done
