@@ -140,7 +140,7 @@ def lab(road, tmp_path_factory):
              "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
     environ = road.environ | {name: str(folder / name.lower()) for name in names} | {"JUPYTER_TOKEN": token}
     command = [BIN / "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
-               f"--ServerApp.root_dir={lessons}"]  # fmt: skip
+               "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={lessons}"]  # fmt: skip
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(command, env=environ, cwd=folder, stdout=log, stderr=log)
     try:

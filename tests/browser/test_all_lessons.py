@@ -11,6 +11,12 @@ from tests.browser.faces import PICTURES
 from tests.lessons.test_road import NUMBERS
 
 TALL = 5000  # pixels of a picture; a longer lesson has several
+OPEN = """async path => {
+  const app = window.jupyterapp;
+  await app.restored;
+  await app.commands.execute('application:close-all');
+  await app.commands.execute('docmanager:open', {path});
+}"""
 LOOK = """notebook => {
   const cells = [...notebook.querySelectorAll('.jp-Cell')];
   const find = (what, isBad) => cells.filter(cell => [...cell.querySelectorAll(what)].some(isBad)).map(cell => cell.innerText.slice(0, 60));
@@ -25,23 +31,38 @@ LOOK = """notebook => {
 
 @pytest.fixture(scope="module")
 def reader(lab, open_page):
-    """An empty page for JupyterLab; kernels that it starts end with it."""
+    """JupyterLab in a page of its own."""
     page, outside = open_page(device_scale_factor=0.75)  # small pictures are drawn sooner, and can be read
+    url, token = lab
+    page.goto(f"{url}lab?token={token}&reset")
+    page.wait_for_function("window.jupyterapp")
     yield page, outside
     page.context.close()
+
+
+@pytest.fixture(autouse=True)
+def end_kernels(lab):
+    """End the kernel that an opened lesson started, and no other one."""
     url, token = lab
-    head = {"Authorization": f"token {token}"}
-    for kernel in requests.get(f"{url}api/kernels", headers=head, timeout=10).json():
-        requests.delete(f"{url}api/kernels/{kernel['id']}", headers=head, timeout=10)
+    jupyter = requests.Session()
+    jupyter.headers["Authorization"] = f"token {token}"
+
+    def list_kernels() -> set[str]:
+        return {kernel["id"] for kernel in jupyter.get(f"{url}api/kernels", timeout=10).json()}
+
+    before = list_kernels()
+    yield
+    for name in list_kernels() - before:
+        jupyter.delete(f"{url}api/kernels/{name}", timeout=10)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_reader_sees_the_whole_lesson(road, lab, reader, number):
+def test_a_reader_sees_the_whole_lesson(road, reader, number):
     """All cells, the diagram, nothing wider than the page, words for each picture, and no request to elsewhere."""
-    (page, outside), (url, token) = reader, lab
+    page, outside = reader
     (path,) = road.executed.glob(f"{number}_*.ipynb")
     cells = nbformat.read(path, as_version=4).cells
-    page.goto(f"{url}lab/tree/executed/{path.name}?token={token}&reset")
+    page.evaluate(OPEN, f"executed/{path.name}")
     notebook = page.get_by_role("main").locator(".jp-Notebook:visible")
     expect(notebook.locator(".jp-Cell")).to_have_count(len(cells))
     expect(notebook.locator(".jp-RenderedMermaid img")).not_to_have_count(0)

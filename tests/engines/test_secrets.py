@@ -26,11 +26,11 @@ COMMANDS = (  # right ones and wrong ones
     ("rollback",),
     ("lessons", "run", "01", "05"),
 )
-WRONG = (
-    {"MLFLOW_TRACKING_URI": "http://ann:planted-password@127.0.0.1:9"},
-    {"MLFLOW_ROUTE": "https://ann:planted-password@no-such-host.invalid"},
-    {"MLFLOW_TRACKING_URI": "postgresql://ann:planted-password@127.0.0.1/mlflow"},
-    {"AWS_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret"},
+WRONG = (  # a lesson, and what is wrong with its settings
+    ("05", {"MLFLOW_TRACKING_URI": "http://ann:planted-password@127.0.0.1:9"}),
+    ("01", {"MLFLOW_ROUTE": "https://ann:planted-password@no-such-host.invalid"}),
+    ("01", {"MLFLOW_TRACKING_URI": "postgresql://ann:planted-password@127.0.0.1/mlflow"}),
+    ("05", {"AWS_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret"}),
 )
 
 
@@ -48,7 +48,7 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
     faults, report = [], ("--report", str(tmp_path / "executed"))
     runs = [(command, {}) for command in COMMANDS]
     if "SQLite" in pair.name:  # what goes wrong before a server is reached is the same for both
-        runs += [(("lessons", "run", "05"), wrong) for wrong in WRONG]
+        runs += [(("lessons", "run", number), wrong) for number, wrong in WRONG]
     for command, wrong in runs:
         arguments = [*command, *(report if command[0] == "lessons" else ())]
         done = subprocess.run([BIN / "fraud-demo", *arguments], env={**environ, **wrong}, cwd=ROOT,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
 
 from fraud_demo.workshop.engine import Answer, read_answers
 from tests.conftest import ROOT
@@ -34,6 +37,34 @@ RIGHT = """
 _feedback = {check}
 assert _feedback.is_right, _feedback
 """
+
+FORGET = """
+import os as _os, sys as _sys
+if "_environ" in _sys.__dict__:
+    _os.environ.clear()
+    _os.environ.update(_sys._environ)
+_sys._environ = dict(_os.environ)
+for _name in [name for name in _sys.modules if name.partition(".")[0] == "fraud_demo"]:
+    del _sys.modules[_name]
+get_ipython().run_line_magic("reset", "-f")
+"""
+
+
+class SharedKernel:
+    """A kernel that runs one lesson after the other: it keeps the large packages, and forgets all that is ours."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path):
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(env=dict(environ), cwd=str(folder))
+
+    def run(self, notebook: nbformat.NotebookNode) -> None:
+        """Run all cells; a cell that fails is an error with its text."""
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(FORGET))
+        NotebookClient(notebook, km=self.manager, timeout=600).execute()
+
+    def close(self) -> None:
+        """End the kernel."""
+        self.manager.shutdown_kernel(now=True)
 
 
 def find_stubs(cells: list) -> dict[str, int]:
