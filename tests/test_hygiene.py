@@ -22,6 +22,7 @@ from tests.conftest import BIN, ROOT
 
 NOTEBOOKS = sorted(path for path in (ROOT / "nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 LESSONS = [path for path in NOTEBOOKS if re.match(r"\d\d[a-z]?_", path.name)]
+DETAILS = [path for path in NOTEBOOKS if path.parent.name == "details"]  # what a first reading skips
 MODULES = sorted(path for path in (ROOT / "fraud_demo").rglob("*.py") if not path.name.startswith("_"))
 HEAVY = ("tensorflow", "keras", "mlflow", "gradio", "ipywidgets", "IPython", "jupyterlab", "notebook", "nbdev", "fastcore",
          "execnb", "pandas", "sklearn", "seaborn", "matplotlib", "onnxruntime", "kserve", "boto3", "openvino", "ray",
@@ -109,7 +110,18 @@ def test_lesson_keeps_the_skeleton(path):
     assert sum(cell.source.count("assert ") for cell in cells if cell.cell_type == "code") >= 8
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+@pytest.mark.parametrize("path", DETAILS, ids=name_of)
+def test_details_say_what_they_are(path):
+    """A title, one quoted sentence, and the lesson that uses them; who reads on wants to see everything run."""
+    cells = read_cells(path)
+    assert cells[0].source == f"#| default_exp details.{path.stem}"
+    assert re.fullmatch(r"# .+\n\n> .+\.", cells[1].source) and re.search(r"\bLesson \d\d", cells[2].source)
+    lessons = "\n".join(cell.source for lesson in LESSONS for cell in read_cells(lesson))
+    assert f"[details/{path.name}](details/{path.name})" in lessons, "a lesson leads here"
+    assert sum(cell.source.count("assert ") for cell in cells if cell.cell_type == "code") >= 3
+
+
+@pytest.mark.parametrize("path", [*LESSONS, *DETAILS], ids=name_of)
 def test_lesson_avoids_belittling_words(path):
     prose = "\n".join(cell.source for cell in read_cells(path) if cell.cell_type == "markdown")
     assert not re.findall(r"\b(simply|just|obviously|easy|easily|trivial\w*)\b", prose, re.I)
@@ -126,8 +138,8 @@ def test_lesson_opens_files_that_exist(path):
 CALLED_ELSEWHERE = {
     "core": {"bypass_proxy", "ServiceError", "LABEL"},  # the modules that open a connection; the data
     "app": {"main"},  # the command fraud-demo-app
-    # the commands fraud-demo-app and fraud-demo monitor; the simulation in benchmarks/
-    "monitoring": {"run_app", "run_monitor", "count_episodes"},
+    "details.prediction_log": {"run_app"},  # the command fraud-demo-app
+    "details.monitor": {"run_monitor"},  # the command fraud-demo monitor
     "scale": {"main", "score_frame"},  # a pod; somebody's Spark
     "workers": {"train_on_ray"},  # the RayJob of deploy/
     "training": {"is_training"},  # fraud-demo doctor
@@ -145,7 +157,7 @@ def list_public_names(source: str) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+@pytest.mark.parametrize("path", [*LESSONS, *DETAILS], ids=name_of)
 def test_each_exported_name_is_used_in_its_lesson(path):
     cells = [cell.source for cell in read_cells(path) if cell.cell_type == "code"]
     names = set().union(*(list_public_names(c) for c in cells if c.startswith("#| export\n")))
@@ -288,25 +300,35 @@ def test_readme_is_what_the_index_gives():
     assert done.returncode == 0, done.stderr
 
 
-def list_imports(path: Path) -> set[str]:
+def list_imports(module: str) -> set[str]:
     """Return the modules of ours that a module imports, for example `core`."""
-    names = set()
+    path, names = ROOT / "fraud_demo" / f"{module.replace('.', '/')}.py", set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            own = ["workshop"] if path.parent.name == "workshop" and node.level == 1 else []
+            own = module.split(".")[:-1] if node.level == 1 else []
             names.add(".".join([*own, *([node.module] if node.module else [])]))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fraud_demo."):
             names.add(node.module.removeprefix("fraud_demo."))
     return names
 
 
+def list_lessons_behind(module: str, lessons: set[str]) -> set[str]:
+    """Return the lessons that a module imports, itself or through details."""
+    found = set()
+    for name in list_imports(module):
+        assert name in lessons or name.startswith("details."), f"{module} imports {name}"
+        found |= {name} if name in lessons else list_lessons_behind(name, lessons)
+    return found
+
+
 def test_lessons_import_only_lower_numbers():
     order = {read_module_name(path): number_of(path) for path in LESSONS}
     assert len(order) >= 8
     for module, number in order.items():
-        imported = list_imports(ROOT / "fraud_demo" / f"{module}.py")
-        assert imported <= set(order), f"{module} imports {imported - set(order)}"
+        imported = list_lessons_behind(module, set(order))
         assert all(order[name] < number for name in imported), f"{module} imports {imported}"
+    for path in DETAILS:
+        list_lessons_behind(read_module_name(path), set(order))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

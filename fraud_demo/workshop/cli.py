@@ -754,7 +754,7 @@ def monitor(
 
     Example: fraud-demo monitor --labels labels.csv --report monitor.html
     """
-    from fraud_demo.monitoring import run_monitor, write_html, write_metrics
+    from fraud_demo.details.monitor import run_monitor, write_html, write_metrics
 
     found = run_monitor(load_settings(), log, labels, days)
     for path, write in ((report, write_html), (metrics, write_metrics)):

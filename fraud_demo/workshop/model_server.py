@@ -49,7 +49,7 @@ from fraud_demo.core import (
     ServiceError,
     load_settings,
 )
-from ..monitoring import PLACE, LogLimits, PredictionLog, open_parts
+from ..details.prediction_log import PLACE, LogLimits, PredictionLog, open_parts
 from ..registry import open_bucket
 
 log = logging.getLogger("fraud_demo.model_server")

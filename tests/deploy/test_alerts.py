@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fraud_demo.core import LABEL
 from fraud_demo.data import generate_transactions
-from fraud_demo.monitoring import watch, write_metrics
+from fraud_demo.details.monitor import write_metrics
+from fraud_demo.monitoring import watch
 from tests.deploy.manifests import find, render
 from tests.serving.server import NAME, Server, make_body, publish, wait_until
 

@@ -538,7 +538,7 @@ def test_the_log_of_the_stack_holds_predictions_and_monitor_judges_them(road, tm
     """The lessons asked the champion; explanations and health checks of the app are no predictions."""
     import pandas as pd
 
-    from fraud_demo.monitoring import read_log
+    from fraud_demo.details.prediction_log import read_log
 
     found = read_log(road.home / "predictions", model="credit-card-fraud")
     assert len(found) > 1000 and not found.attrs["unreadable"]

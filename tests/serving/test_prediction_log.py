@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fraud_demo.core import FEATURE_NAMES, load_settings
 from fraud_demo.data import generate_transactions
-from fraud_demo.monitoring import FolderParts, read_log
+from fraud_demo.details.prediction_log import FolderParts, read_log
 from fraud_demo.serving import EndpointScorer, GrpcScorer, ask_for
 from tests.serving.server import NAME, ObjectStore, Server, make_body, make_onnx, publish, wait_until
 

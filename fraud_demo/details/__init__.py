@@ -1,0 +1,1 @@
+"""What lessons use and a first reading skips."""
