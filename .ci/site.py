@@ -30,6 +30,12 @@ CONTENTS = """
 ```
 ```{{toctree}}
 :hidden:
+:caption: Details
+
+{details}
+```
+```{{toctree}}
+:hidden:
 :caption: More
 
 {more}
@@ -48,19 +54,22 @@ def clean(notebook):
 
 def assemble(executed, folder):
     """Lay out the pages as the links of the README expect them; return the number of lessons."""
-    lessons = sorted(executed.glob("[0-9][0-9]*_*.ipynb"))
-    (folder / "nbs").mkdir()
-    for path in lessons:
-        nbformat.write(clean(nbformat.read(path, as_version=4)), folder / "nbs" / path.name)
+    lessons = {f"nbs/{path.stem}": path for path in sorted(executed.glob("[0-9][0-9]*_*.ipynb"))}
+    details = {
+        f"nbs/details/{path.stem}": path for path in sorted((ROOT / "nbs" / "details").glob("*.ipynb"))
+    }
+    (folder / "nbs" / "details").mkdir(parents=True)
+    for name, path in (lessons | details).items():
+        nbformat.write(clean(nbformat.read(path, as_version=4)), folder / f"{name}.ipynb")
     for source, target in PAGES.items():
         (folder / target).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / source, folder / target)
     shutil.copytree(ROOT / "nbs" / "images", folder / "nbs" / "images")
     shutil.copy(ROOT / "LICENSE", folder / "LICENSE")
-    names = [f"nbs/{path.stem}" for path in lessons]
     more = [target.removesuffix(".md") for target in PAGES.values() if target != "index.md"]
+    contents = {"lessons": lessons, "details": details, "more": more}
     with (folder / "index.md").open("a", encoding="utf-8") as index:
-        index.write(CONTENTS.format(lessons="\n".join(names), more="\n".join(more)))
+        index.write(CONTENTS.format(**{key: "\n".join(names) for key, names in contents.items()}))
     (folder / "conf.py").write_text(SETTINGS, encoding="utf-8")
     return len(lessons)
 

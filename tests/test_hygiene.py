@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import nbformat
 import papermill
 import pytest
+from markdown_it import MarkdownIt
 
 from fraud_demo.workshop.checks import list_exercises
 from fraud_demo.workshop.engine import read_answers
@@ -208,6 +209,21 @@ def test_tables_of_lessons_have_the_minutes_of_the_cards():
         for m in re.finditer(r"^\| \d?\d:\d\d \| (\d\d[a-z]?) .*\| (\d+) \+ (\d+) \|", plan, re.M)
     }
     assert told == {number: card.groups() for number, card in cards.items()}
+
+
+SHOWN = {"details", "summary", "code", "i"}  # the HTML that a code host shows as JupyterLab does
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_prose_reads_the_same_on_a_code_host(path):
+    """CommonMark with tables: no other HTML, and no line of a table outside of one."""
+    parser = MarkdownIt("commonmark").enable("table")
+    for cell in read_cells(path):
+        blocks = parser.parse(cell.source) if cell.cell_type == "markdown" else []
+        for part in [part for block in blocks for part in (block, *(block.children or []))]:
+            if part.type.startswith("html_"):
+                assert set(re.findall(r"</?(\w+)", part.content)) <= SHOWN, part.content
+            assert part.type != "inline" or not re.search(r"^\|", part.content, re.M), part.content
 
 
 PAGES = [path for path in ROOT.glob("*.md")] + [ROOT / "data" / "README.md", ROOT / "deploy" / "README.md"]

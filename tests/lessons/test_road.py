@@ -63,6 +63,10 @@ def infer(endpoint: str, row: list[float]) -> float:
 def test_lessons_pass_and_are_reported(road):
     for number in NUMBERS:
         assert re.search(rf"^{number} .* passed$", road.report, re.M), road.report
+        (page,) = road.executed.glob(f"{number}_*.html")
+        assert not re.search(r"<script[^>]+src=|\bimport\(|<link[^>]+href=.http", page.read_text()), (
+            "it loads nothing"
+        )
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -288,6 +292,9 @@ def test_site_is_built_from_the_executed_lessons(road, tmp_path):
         assert f'href="nbs/{page.name}"' in start
         text = page.read_text()
         assert 'class="mermaid' in text and "#| export" not in text and 'alt=""' not in text
+    assert (
+        'href="details/prediction_log.html"' in (tmp_path / "site" / "nbs" / "08_monitoring.html").read_text()
+    )
 
 
 def test_papermill_lists_the_parameters(road):
