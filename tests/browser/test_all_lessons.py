@@ -14,6 +14,7 @@ TALL = 5000  # pixels of a picture; a longer lesson has several
 OPEN = """async path => {
   const app = window.jupyterapp;
   await app.restored;
+  for (const widget of app.shell.widgets('main')) if (widget.context) widget.context.model.dirty = false;
   await app.commands.execute('application:close-all');
   await app.commands.execute('docmanager:open', {path});
 }"""

@@ -90,21 +90,22 @@ def test_client_killed_anywhere(pair, seat, small, tmp_path):
     files = [content for _, content in logged]
     began = time.monotonic()
     walk(seat, logged[-1][0], small[0])
-    whole_s, rounds = time.monotonic() - began, count_kills(pair, "client")
+    whole_s, rounds = time.monotonic() - began, count_kills(pair, "client") // 2
     for number in range(rounds):
         run, content = logged[number % 4]
-        process = context.Process(target=walk_alone, args=(pair.environ, seat.seat, run, small[0]))
-        process.start()
-        process.join(draw.uniform(0.0, whole_s))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        before = load_champion(seat)
-        assert before.onnx_path.read_bytes() in files, "the champion loads before anything is repeated"
+        for _ in range(2):  # twice in a row: the second one meets what the first left
+            process = context.Process(target=walk_alone, args=(pair.environ, seat.seat, run, small[0]))
+            process.start()
+            process.join(draw.uniform(0.0, whole_s))
+            process.kill()
+            process.join()
+            killed += process.exitcode == -signal.SIGKILL
+            before = load_champion(seat)
+            assert before.onnx_path.read_bytes() in files, "the champion loads before anything is repeated"
         walk(seat, run, small[0])
         check(seat, files)
         assert load_champion(seat).onnx_path.read_bytes() == content
-    assert killed >= rounds / 2, "most of them must be killed on the way"
+    assert killed >= rounds, "most of them must be killed on the way"
 
 
 @pytest.mark.parametrize("service", ["mlflow", "object store"])

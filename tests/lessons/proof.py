@@ -47,6 +47,7 @@ _sys._environ = dict(_os.environ)
 for _name in [name for name in _sys.modules if name.partition(".")[0] == "fraud_demo"]:
     del _sys.modules[_name]
 get_ipython().run_line_magic("reset", "-f")
+__spec__ = None  # processes that are started look for it
 """
 
 

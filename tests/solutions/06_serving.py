@@ -87,6 +87,9 @@ for _ in range(50):
 # %% ex-06-3 also
 saving = {"post_s": np.full(60, 0.004), "decide_s": pd.Series([0.002] * 50), "with_tls": "Larger."}
 
+# %% ex-06-3 also
+saving = {"post_s": [0.0019] * 50, "decide_s": [0.002] * 50, "with_tls": "larger"}
+
 # %% ex-06-3 wrong: two are swapped
 saving = {"post_s": [0.002] * 50, "decide_s": [0.004] * 50, "with_tls": "larger"}
 

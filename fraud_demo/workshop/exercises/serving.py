@@ -175,11 +175,13 @@ def check_saving(
     )
     post_ms, decide_ms = 1000 * median(post), 1000 * median(decide)
     found = f"The median of post_s is {post_ms:.2f} ms, of decide_s {decide_ms:.2f} ms."
-    require(post_ms > decide_ms, found, "Opening a connection each time cannot be the faster way.",
+    require(1.25 * post_ms > decide_ms, found, "Opening a connection each time cannot be the faster way.",
             "See whether the two are swapped, then measure again while nothing else runs.")  # fmt: skip
     hint = "A new TLS connection takes a handshake: ask which of the two ways pays it at every call."
     cases = {"with_tls": ("larger", hint)}
     check_choices(
         {"with_tls": with_tls}, ("larger", "smaller", "the same"), cases, "TLS takes part in the opening."
     )
+    if decide_ms > 0.95 * post_ms:  # the check must not depend on what else the machine does
+        return f"{found} Other programs hide the opening here, and TLS would add its handshake; measure again when they rest."
     return f"{found} The {post_ms - decide_ms:.2f} ms between them are the opening, and TLS would add its handshake."
