@@ -316,13 +316,12 @@ class PredictionLog:
         now = time.monotonic()
         self._budget += (now - self._asked) * self._rows_per_s
         self._asked = now
-        if self._budget > self._most:
-            self._budget = self._most
-        if n > self.limits.rows_per_request:
-            n = self.limits.rows_per_request
-        if n > self._budget:
-            n = int(self._budget)
-        self._budget -= n
+        if self._budget <= 0:
+            return 0
+        n = min(n, self.limits.rows_per_request)
+        self._budget = (
+            min(self._budget, self._most) - n
+        )  # it may owe rows, so that large requests have their chance
         return n
 
     def close(

@@ -101,6 +101,20 @@ def test_in_a_busy_second_a_sample_is_kept_and_quiet_ones_save_up(tmp_path, monk
     assert set(found["request_id"]) >= {"later"} and "large" not in set(found["request_id"])
 
 
+def test_large_requests_have_their_chance_among_small_ones(tmp_path, monkeypatch):
+    """Twenty seconds with far more rows than are kept: the average holds, and both kinds are in the log."""
+    clock = [0.0]
+    monkeypatch.setattr(m.time, "monotonic", lambda: clock[0])
+    log = m.PredictionLog(m.FolderParts(tmp_path), m.LogLimits(rows_per_s=100, rows_per_request=40))
+    for tick in range(20 * 1000):
+        clock[0] += 0.001
+        add(log, 1 if tick % 10 else 40, "small" if tick % 10 else "large")
+    log.close()
+    kept = m.read_log(tmp_path)["request_id"].value_counts()
+    assert 3000 <= kept.sum() <= 3000 + 40, "ten seconds saved up, and twenty more"
+    assert 0.5 < kept["large"] / kept.sum() < 0.95, "40 of 49 rows come in large requests"
+
+
 def test_an_empty_place_gives_an_empty_table(tmp_path):
     found = m.read_log(tmp_path / "nothing")
     assert list(found.columns) == list(m.LOG_COLUMNS) and len(found) == 0
