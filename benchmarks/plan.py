@@ -25,9 +25,9 @@ from statistics import median
 
 from fraud_demo.batch import score_file
 from fraud_demo.data import generate_transactions, save_transactions, split_transactions
+from fraud_demo.details.plan import ONE_CORE, Measurement, Plan, Rates, fit_rates, plan_scoring
 from fraud_demo.serving import LocalScorer
 from fraud_demo.training import TrainingConfig, train
-from fraud_demo.workers import ONE_CORE, Measurement, Plan, Rates, fit_rates, plan_scoring
 
 GOAL = 0.2  # largest error of the prediction
 FREE = 0.85  # share of the time that a core must have been ours for the clock to count

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_demo.workers import Rates
+from fraud_demo.details.plan import Rates
 from fraud_demo.workshop.checks import judge
 from fraud_demo.workshop.exercises.workers import GOES_ON, measure_growth
 from tests.unit.odd_answers import ODD

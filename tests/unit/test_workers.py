@@ -18,22 +18,16 @@ from benchmarks import plan
 from fraud_demo import workers
 from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError, Settings
 from fraud_demo.data import LabeledRows, Split
+from fraud_demo.details.plan import ONE_CORE, Measurement, Rates, Site, fit_rates, plan_scoring, plot_plans
 from fraud_demo.training import TrainingConfig, draw_rows
 from fraud_demo.workers import (
-    ONE_CORE,
     ClusterSpec,
-    Measurement,
-    Rates,
     Search,
-    Site,
     Trial,
     WorkerGroup,
     check_batch,
-    fit_rates,
     load_checkpoint,
     make_recipes,
-    plan_scoring,
-    plot_plans,
     read_cluster_spec,
     read_config,
     read_job,

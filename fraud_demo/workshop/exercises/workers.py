@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...workers import Rates, plan_scoring
+from ...details.plan import Rates, plan_scoring
 from ..checks import ToDo, call, describe, exercise, read_number, require
 
 # %% ../../../nbs/workshop/exercises/workers.ipynb #8d05ab91
