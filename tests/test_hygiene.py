@@ -141,6 +141,8 @@ CALLED_ELSEWHERE = {
     "app": {"main"},  # the command fraud-demo-app
     "details.prediction_log": {"run_app"},  # the command fraud-demo-app
     "details.monitor": {"run_monitor"},  # the command fraud-demo monitor
+    "details.trials": {"search_recipes"},  # lesson 09b, with MLflow
+    "details.worker_group": {"train_on_workers"},  # lesson 09b, on the road of lesson 04
     "scale": {"main", "score_frame"},  # a pod; somebody's Spark
     "workers": {"train_on_ray"},  # the RayJob of deploy/
     "training": {"is_training"},  # fraud-demo doctor

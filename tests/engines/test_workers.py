@@ -14,19 +14,18 @@ import requests
 from fraud_demo import training, workers
 from fraud_demo.core import ServiceError, load_settings
 from fraud_demo.data import generate_transactions, split_transactions
+from fraud_demo.details.processes import write_job
+from fraud_demo.details.trials import search_recipes
+from fraud_demo.details.worker_group import WorkerGroup, fit_on_workers
 from fraud_demo.training import TrainingConfig, build_network, fit_network, load_keras
 from fraud_demo.workers import (
     CHECKPOINT,
     ClusterSpec,
-    WorkerGroup,
     fit_as_worker,
-    fit_on_workers,
     identify_job,
     join_cluster,
     load_checkpoint,
     make_recipes,
-    search_recipes,
-    write_job,
 )
 
 ALONE = ClusterSpec(("127.0.0.1:0",), 0)

@@ -18,24 +18,22 @@ from benchmarks import plan
 from fraud_demo import workers
 from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError, Settings
 from fraud_demo.data import LabeledRows, Split
+from fraud_demo.details import processes as job_processes
+from fraud_demo.details import trials as search_trials
+from fraud_demo.details import worker_group
 from fraud_demo.details.plan import ONE_CORE, Measurement, Rates, Site, fit_rates, plan_scoring, plot_plans
+from fraud_demo.details.processes import read_config, read_job, write_config, write_job
+from fraud_demo.details.trials import Search, Trial, try_recipes
+from fraud_demo.details.worker_group import WorkerGroup
 from fraud_demo.training import TrainingConfig, draw_rows
 from fraud_demo.workers import (
     ClusterSpec,
-    Search,
-    Trial,
-    WorkerGroup,
     check_batch,
     load_checkpoint,
     make_recipes,
     read_cluster_spec,
-    read_config,
-    read_job,
     save_checkpoint,
     take_share,
-    try_recipes,
-    write_config,
-    write_job,
 )
 
 JOB = {
@@ -167,7 +165,7 @@ def start_stand_in(part, folder, name, prefix=(), **environ):
 def test_failed_and_killed_trials_do_not_stop_the_others(split, tmp_path, monkeypatch, processes):
     started = []
     monkeypatch.setattr(
-        workers, "start_process", lambda *a, **k: started.append(start_stand_in(*a, **k)) or started[-1]
+        search_trials, "start_process", lambda *a, **k: started.append(start_stand_in(*a, **k)) or started[-1]
     )
     recipes = {f"seed={n}": replace(TrainingConfig(), seed=n) for n in (5, 1, 2, 4, 3)}
     trials = try_recipes(split, recipes, tmp_path, processes)
@@ -218,9 +216,9 @@ def start_workers(monkeypatch, tmp_path, how):
                 [sys.executable, "-c", WORKER, how], env={**os.environ, **environ}, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=log, text=True)  # fmt: skip
 
-    monkeypatch.setattr(workers, "start_process", start)
+    monkeypatch.setattr(worker_group, "start_process", start)
     if how == "stuck":
-        monkeypatch.setattr(workers, "BEAT_S", 0.2)
+        monkeypatch.setattr(worker_group, "BEAT_S", 0.2)
     return WorkerGroup(tmp_path, 2, silence_s=20.0 if how == "stuck" else 1.0)
 
 
@@ -251,7 +249,7 @@ def test_a_lost_worker_is_named_and_all_are_ended(monkeypatch, tmp_path, how, wo
 
 def test_a_process_ends_when_nobody_listens(tmp_path):
     """As when the kernel that started it is gone."""
-    process = workers.start_process("beat", tmp_path, "beat")
+    process = job_processes.start_process("fraud_demo.details.processes:beat", tmp_path, "beat")
     assert json.loads(process.stdout.readline())["beat"] > 0
     process.stdout.close()
     assert process.wait(60) == 1
@@ -263,7 +261,7 @@ def test_private_network_is_taken_down(tmp_path):
         "import socket, sys; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True);"
         "sys.stdin.read()"
     )
-    with workers.open_private_network() as prefix:
+    with job_processes.open_private_network() as prefix:
         process = subprocess.Popen(
             [*prefix, sys.executable, "-c", listen], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
