@@ -15,10 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fraud_demo.cluster import (
-    MERGE,
     PATH_NOTE,
-    Cluster,
-    ClusterError,
     Project,
     decode_value,
     list_published,
@@ -39,6 +36,7 @@ from fraud_demo.core import (
     Settings,
     load_settings,
 )
+from .details.cluster_api import MERGE, Cluster, ClusterError
 from .discovery import Candidate
 
 # %% ../nbs/10b_rollout.ipynb #eb11ee81

@@ -140,6 +140,8 @@ CALLED_ELSEWHERE = {
     "core": {"bypass_proxy", "ServiceError", "LABEL"},  # the modules that open a connection; the data
     "app": {"main"},  # the command fraud-demo-app
     "details.prediction_log": {"run_app"},  # the command fraud-demo-app
+    "details.checkup": {"check_cluster"},  # lesson 10, with a cluster
+    "details.cluster_api": {"open_cluster"},  # lesson 10, with a cluster
     "details.monitor": {"run_monitor"},  # the command fraud-demo monitor
     "details.trials": {"search_recipes"},  # lesson 09b, with MLflow
     "details.worker_group": {"train_on_workers"},  # lesson 09b, on the road of lesson 04

@@ -622,7 +622,8 @@ def cluster_connect(
 
     Example: fraud-demo cluster connect --dry-run
     """
-    from fraud_demo.cluster import connect_store, make_external_secret, open_cluster, read_bucket, write_yaml
+    from fraud_demo.cluster import connect_store, make_external_secret, read_bucket, write_yaml
+    from fraud_demo.details.cluster_api import open_cluster
 
     cluster, project = open_cluster(), make_project(namespace)
     if is_print:
@@ -650,7 +651,7 @@ def cluster_serve(
 
     Example: fraud-demo cluster serve --version 3
     """
-    from fraud_demo.cluster import open_cluster
+    from fraud_demo.details.cluster_api import open_cluster
     from fraud_demo.registry import load_champion
     from fraud_demo.rollout import point_service, print_move
 
@@ -672,7 +673,7 @@ def cluster_rollback(
 
     Example: fraud-demo cluster rollback
     """
-    from fraud_demo.cluster import open_cluster
+    from fraud_demo.details.cluster_api import open_cluster
     from fraud_demo.rollout import print_move, rollback_service
 
     cluster, project, settings = open_cluster(), make_project(namespace), load_settings()
@@ -691,7 +692,8 @@ def cluster_endpoint(
 
     Example: fraud-demo cluster endpoint
     """
-    from fraud_demo.cluster import find_endpoint, open_cluster
+    from fraud_demo.cluster import find_endpoint
+    from fraud_demo.details.cluster_api import open_cluster
 
     route = find_endpoint(open_cluster(), make_project(namespace), load_settings(), timeout)
     if as_json:
@@ -710,7 +712,8 @@ def cluster_doctor(
 
     Example: fraud-demo cluster doctor --json
     """
-    from fraud_demo.cluster import check_cluster, open_cluster
+    from fraud_demo.details.checkup import check_cluster
+    from fraud_demo.details.cluster_api import open_cluster
 
     checkup = check_cluster(open_cluster(), make_project(namespace), load_settings(), timeout)
     if as_json:

@@ -27,18 +27,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from fraud_demo.cluster import (
-    KINDS,
-    PATH_NOTE,
-    VERBS,
-    Cluster,
-    Project,
-    encode_value,
-    read_notes,
-    read_path,
-    read_version,
-)
+from ..cluster import PATH_NOTE, Project, encode_value, read_notes, read_path, read_version
 from ..core import FraudDemoError, ServiceError, Settings
+from ..details.cluster_api import KINDS, VERBS, Cluster
 from .model_server import BucketStore, FolderStore, Repository, make_app
 
 # %% ../../nbs/workshop/stand_in.ipynb #ce2cf6a2

@@ -17,9 +17,7 @@ from fraud_demo import rollout
 from fraud_demo.cluster import (
     KEYS,
     PATH_NOTE,
-    ClusterError,
     Project,
-    check_cluster,
     connect_store,
     decode_value,
     encode_value,
@@ -29,6 +27,8 @@ from fraud_demo.cluster import (
     read_service,
 )
 from fraud_demo.core import FraudDemoError, MissingStepError, ObjectStore, ServiceError, Settings
+from fraud_demo.details.checkup import check_cluster
+from fraud_demo.details.cluster_api import ClusterError
 from fraud_demo.discovery import RouteError
 from fraud_demo.rollout import (
     PREVIOUS,

@@ -12,34 +12,32 @@ from fraud_demo import cluster as module
 from fraud_demo.cluster import (
     HIDDEN,
     KEYS,
-    KINDS,
     PATH_NOTE,
-    Check,
-    Checkup,
     Project,
     compare_secret,
     decode_value,
-    describe_path,
     encode_value,
-    explain_refusal,
     list_places,
-    locate_object,
     make_connection,
     make_endpoint,
     make_external_secret,
     make_storage_config,
-    open_cluster,
     probe_model,
     probe_places,
-    read_claim,
-    read_connection,
-    read_deployment,
     read_path,
-    read_readiness,
     read_version,
     write_yaml,
 )
 from fraud_demo.core import InputError, MissingStepError, ObjectStore
+from fraud_demo.details.checkup import (
+    Check,
+    Checkup,
+    read_claim,
+    read_connection,
+    read_deployment,
+    read_readiness,
+)
+from fraud_demo.details.cluster_api import KINDS, describe_path, explain_refusal, locate_object, open_cluster
 from fraud_demo.rollout import PREVIOUS, check_folders, make_patch, read_conditions, read_events, read_pod
 
 from .v2_double import V2Double
