@@ -8,7 +8,7 @@ __all__ = ['log', 'EXAMPLES', 'FORM', 'COLORS', 'SHAPES', 'UNKNOWN', 'KEPT_RESUL
            'FormField', 'Example', 'FormSpec', 'read_values', 'make_form', 'FormResult', 'check_form', 'score_form',
            'add_reasons', 'render_scale', 'render_reasons', 'render_details', 'render_result', 'render_cells',
            'render_table', 'keep_result', 'render_history', 'UploadResult', 'check_upload', 'score_upload',
-           'count_rows', 'render_upload', 'render_message', 'show_value', 'read_entry', 'Panel', 'make_field',
+           'count_rows', 'render_message', 'render_upload', 'show_value', 'read_entry', 'Panel', 'make_field',
            'make_widgets', 'build_panel', 'make_components', 'fill_in_browser', 'add_endpoint', 'add_form',
            'add_upload', 'make_inbox', 'build_app', 'LazyScorer', 'Readiness', 'make_health_routes', 'make_theme',
            'start_app', 'finish_predictions', 'main', 'read_port', 'read_root_path']
@@ -452,6 +452,16 @@ def count_rows(
     return "1 row" if number == 1 else f"{number:,} rows"
 
 
+def render_message(
+    text: str | None,  # what is wrong; None: nothing
+) -> str:  # HTML
+    "Draw a message, for example under a field."
+    if not text:
+        return ""
+    style = f"border-left:4px solid {COLORS['Fraud']};padding-left:.5em;line-height:1.4"
+    return f'<div role="alert" style="{style}">{escape(text)}</div>'
+
+
 def render_upload(
     result: UploadResult,  # what to show
 ) -> str:  # HTML
@@ -477,16 +487,6 @@ def render_upload(
 # %% ../nbs/07_app.ipynb #8845ab3a
 TITLE = "Is this payment fraud?"
 EMPTY = "<div>The verdict appears here.</div>"  # before the first press, and when a value changes
-
-
-def render_message(
-    text: str | None,  # what is wrong with a value; None: nothing
-) -> str:  # HTML
-    "Draw the message under a field."
-    if not text:
-        return ""
-    style = f"border-left:4px solid {COLORS['Fraud']};padding-left:.5em;line-height:1.4"
-    return f'<div role="alert" style="{style}">{escape(text)}</div>'
 
 # %% ../nbs/07_app.ipynb #e4df82f8
 def show_value(
