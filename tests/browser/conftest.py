@@ -24,9 +24,10 @@ from tests.conftest import BIN, ROOT
 
 WAIT_MS = 40_000  # tests in another process may keep the machine busy
 BROWSER = pytest.StashKey()
-LAB_SETTINGS = {  # no questions about news, and the colors of the system
-    "notification": {"fetchNews": "false", "checkForUpdates": False},
-    "themes": {"adaptive-theme": True},
+LAB_SETTINGS = {  # no questions about news, the colors of the system, and no cell that waits for an idle machine
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "apputils-extension/themes": {"adaptive-theme": True},
+    "notebook-extension/tracker": {"windowingMode": "none"},
 }
 
 expect.set_options(timeout=WAIT_MS)
@@ -132,10 +133,10 @@ def lab(road, tmp_path_factory):
     notary = NotebookNotary(data_dir=str(folder / "jupyter_data_dir"))
     for path in (lessons / "executed").glob("*.ipynb"):  # or JupyterLab would clean their outputs
         notary.sign(nbformat.read(path, as_version=4))
-    settings = folder / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
     for name, values in LAB_SETTINGS.items():
-        (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
+        settings = folder / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(values))
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
              "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")  # fmt: skip
     environ = road.environ | {name: str(folder / name.lower()) for name in names} | {"JUPYTER_TOKEN": token}

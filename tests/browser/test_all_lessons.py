@@ -7,7 +7,6 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from tests.browser.conftest import WAIT_MS
 from tests.browser.faces import PICTURES
 from tests.lessons.test_road import NUMBERS
 
@@ -66,8 +65,7 @@ def test_a_reader_sees_the_whole_lesson(road, reader, number):
     cells = nbformat.read(path, as_version=4).cells
     page.evaluate(OPEN, f"executed/{path.name}")
     notebook = page.get_by_role("main").locator(".jp-Notebook:visible")
-    # JupyterLab draws cells while it has nothing else to do, and on a busy machine that takes its time
-    expect(notebook.locator(".jp-Cell")).to_have_count(len(cells), timeout=4 * WAIT_MS)
+    expect(notebook.locator(".jp-Cell")).to_have_count(len(cells))
     expect(notebook.locator(".jp-RenderedMermaid img")).not_to_have_count(0)
     assert page.locator(".jp-Dialog").all_inner_texts() == []
     seen = notebook.evaluate(LOOK)
