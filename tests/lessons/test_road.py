@@ -382,16 +382,13 @@ def test_a_fault_is_said_in_three_sentences_with_its_mend(road, fault):
         assert all(sentence.endswith((".", '"')) for sentence in error["sentences"]), (number, error)
 
 
-def test_a_full_disk_is_said_in_three_sentences(road, published_environ, tmp_path):
-    published = {"FRAUD_DEMO_DATA": published_environ["FRAUD_DEMO_DATA"]}
-    cold = stop_lessons(road, "--small-files", "03", FRAUD_DEMO_HOME=str(tmp_path / "cold"), **published)[
-        "03"
-    ]
+def test_a_full_disk_is_said_in_three_sentences(road, tmp_path):
+    cold = stop_lessons(road, "--small-files", "03", FRAUD_DEMO_HOME=str(tmp_path / "cold"))["03"]
     assert cold["type"] == "InputError" and "Name another folder in FRAUD_DEMO_HOME." in cold["text"]
     shutil.copytree(road.home / "data", tmp_path / "warm" / "data")
     state = road.status()["services"]
     warm = stop_lessons(road, "--small-files", "04", FRAUD_DEMO_HOME=str(tmp_path / "warm"),
-                        MLFLOW_ROUTE=state["mlflow"]["url"], FRAUD_DEMO_SEAT="full", **published)["04"]  # fmt: skip
+                        MLFLOW_ROUTE=state["mlflow"]["url"], FRAUD_DEMO_SEAT="full")["04"]  # fmt: skip
     assert warm["type"] == "ServiceError" and "File too large" in warm["text"], warm
     assert "run this cell again" in warm["sentences"][2]
 
