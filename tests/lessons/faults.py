@@ -14,6 +14,7 @@ import sys
 
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from tests.conftest import ROOT
 
@@ -42,8 +43,10 @@ def main() -> None:
     parser.add_argument("numbers", nargs="+")
     asked = parser.parse_args()
     os.chdir(ROOT / "nbs")
-    shell = InteractiveShell.instance(history_length=0)
-    shell.history_manager.enabled = False
+    in_memory = Config(
+        HistoryManager={"hist_file": ":memory:"}
+    )  # a full disk is not there for IPython's own file
+    shell = InteractiveShell.instance(config=in_memory, history_length=0)
     if asked.small_files:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))

@@ -56,7 +56,9 @@ class SharedKernel:
 
     def __init__(self, environ: Mapping[str, str], folder: Path):
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(env=dict(environ), cwd=str(folder))
+        self.manager.start_kernel(
+            env=dict(environ), cwd=str(folder), extra_arguments=["--HistoryManager.hist_file=:memory:"]
+        )
 
     def run(self, notebook: nbformat.NotebookNode) -> None:
         """Run all cells; a cell that fails is an error with its text."""
