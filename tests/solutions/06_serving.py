@@ -79,7 +79,6 @@ for _ in range(50):
     started = time.perf_counter()
     requests.post(f"{address.url}/infer", json={"inputs": [tensor]}, **options)
     saving["post_s"].append(time.perf_counter() - started)
-for _ in range(50):
     started = time.perf_counter()
     scorer.decide(one)
     saving["decide_s"].append(time.perf_counter() - started)

@@ -48,6 +48,11 @@ def test_times_of_any_machine_are_right(post_s, ratio, kind):
     assert judge("ex-06-3", {"post_s": post, "decide_s": decide, "with_tls": "larger"}).is_right
 
 
+def test_other_programs_may_slow_down_most_calls_of_the_faster_way():
+    busy = [0.002] + [0.0055] * 49
+    assert judge("ex-06-3", SAVING | {"post_s": [0.003] * 50, "decide_s": busy}).is_right
+
+
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_odd_answers_are_refused_with_sentences(odd):
     feedbacks = [ask_payload(odd), judge("ex-06-2", odd), judge("ex-06-3", odd), ask_payload({"inputs": odd})]

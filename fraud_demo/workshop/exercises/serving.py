@@ -175,8 +175,10 @@ def check_saving(
     )
     post_ms, decide_ms = 1000 * median(post), 1000 * median(decide)
     found = f"The median of post_s is {post_ms:.2f} ms, of decide_s {decide_ms:.2f} ms."
-    require(1.25 * post_ms > decide_ms, found, "Opening a connection each time cannot be the faster way.",
-            "See whether the two are swapped, then measure again while nothing else runs.")  # fmt: skip
+    # the fastest calls count, too: other programs slow down many, not all
+    is_slower = decide_ms > 1.25 * post_ms and min(decide) > min(post)
+    require(not is_slower, found, "Opening a connection each time cannot be the faster way.",
+            "See whether the two are swapped, then measure again, taking turns.")  # fmt: skip
     hint = "A new TLS connection takes a handshake: ask which of the two ways pays it at every call."
     cases = {"with_tls": ("larger", hint)}
     check_choices(
