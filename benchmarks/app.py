@@ -250,7 +250,7 @@ def run_app(endpoint: str) -> Iterator[tuple[psutil.Process, str]]:
     """Run the app as its command does; give its process and its address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    code = "import sys; from fraud_demo.app import main; sys.exit(main())"
+    code = "import sys; from fraud_demo.details.app_process import main; sys.exit(main())"
     places = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": port, "INFERENCE_ENDPOINT": endpoint}
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **places})
     url = f"http://127.0.0.1:{port}"

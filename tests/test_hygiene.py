@@ -138,7 +138,7 @@ def test_lesson_opens_files_that_exist(path):
 # Public names that only a command, a pod or a later lesson calls, so that their own lesson shows no use.
 CALLED_ELSEWHERE = {
     "core": {"bypass_proxy", "ServiceError", "LABEL"},  # the modules that open a connection; the data
-    "app": {"main"},  # the command fraud-demo-app
+    "details.app_process": {"main"},  # the app without a prediction log
     "details.prediction_log": {"run_app"},  # the command fraud-demo-app
     "details.checkup": {"check_cluster"},  # lesson 10, with a cluster
     "details.cluster_api": {"open_cluster"},  # lesson 10, with a cluster

@@ -25,8 +25,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..app import main
 from ..core import FEATURE_NAMES, FEATURES, InputError, Settings, load_settings, to_features
+from .app_process import main
 from ..registry import open_bucket
 from ..serving import Scorer, Scores, get_purpose, make_scorer
 

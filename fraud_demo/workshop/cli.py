@@ -495,7 +495,7 @@ def app() -> None:
 
     Example: GRADIO_SERVER_PORT=7900 fraud-demo app
     """
-    from fraud_demo.app import main
+    from fraud_demo.details.app_process import main
 
     main()
 

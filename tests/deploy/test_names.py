@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from fraud_demo import registry
-from fraud_demo.app import make_health_routes
 from fraud_demo.core import Settings, load_settings
+from fraud_demo.details.app_process import make_health_routes
 from fraud_demo.discovery import IN_CLUSTER_URL
 from fraud_demo.serving import parse_endpoint
 from fraud_demo.workshop.stack import PORTS, plan_mlflow

@@ -25,20 +25,17 @@ from fraud_demo.app import (
     FORM,
     Example,
     FormResult,
-    LazyScorer,
     Panel,
     build_app,
     build_panel,
     keep_result,
     make_form,
-    read_port,
     render_history,
     render_message,
     render_reasons,
     render_result,
     render_upload,
     score_form,
-    score_upload,
     start_app,
 )
 from fraud_demo.core import (
@@ -51,6 +48,9 @@ from fraud_demo.core import (
     Transaction,
     to_features,
 )
+from fraud_demo.details import upload as upload_module
+from fraud_demo.details.app_process import LazyScorer, read_port
+from fraud_demo.details.upload import score_upload
 from fraud_demo.serving import EndpointScorer, LocalScorer
 
 from .v2_double import FRAUDULENT, LEGITIMATE, V2Double, make_rows, run_model, save_onnx
@@ -397,11 +397,12 @@ def test_upload_has_limits(tmp_path, local, monkeypatch):
     path = write_upload(tmp_path, *GOOD_LINES)
     assert "not a CSV file" in score_upload(path.rename(tmp_path / "cards.zip"), local).problem
     assert "Nobody chose one" in score_upload(None, local).problem
+    assert "Send it again" in score_upload(path, local).problem
     path = write_upload(tmp_path, *GOOD_LINES)
-    monkeypatch.setattr(app_module, "ROWS_PER_UPLOAD", 1)
+    monkeypatch.setattr(upload_module, "ROWS_PER_UPLOAD", 1)
     result = score_upload(path, local)
     assert "more than 1 rows" in result.problem and "fraud-demo score" in result.problem
-    monkeypatch.setattr(app_module, "BYTES_PER_UPLOAD", 10)
+    monkeypatch.setattr(upload_module, "BYTES_PER_UPLOAD", 10)
     assert "too large" in score_upload(path, local).problem
 
 
@@ -630,7 +631,11 @@ def start_process(**environ):
     """Start the app as the entry point does; return (process, url)."""
     port = free_port()
     env = {**os.environ, "GRADIO_SERVER_PORT": str(port), **environ}
-    command = [sys.executable, "-c", "import sys; from fraud_demo.app import main; sys.exit(main())"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from fraud_demo.details.app_process import main; sys.exit(main())",
+    ]
     process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return process, f"http://127.0.0.1:{port}"
 

@@ -16,16 +16,15 @@ import pytest
 import requests
 
 from fraud_demo import serving
-from fraud_demo.app import (
+from fraud_demo.app import build_app, start_app
+from fraud_demo.core import Decision, MissingStepError, ServiceError
+from fraud_demo.details.app_process import (
     STOP_S,
     LazyScorer,
     Readiness,
-    build_app,
     finish_predictions,
     make_health_routes,
-    start_app,
 )
-from fraud_demo.core import Decision, MissingStepError, ServiceError
 from fraud_demo.serving import EndpointScorer
 
 from .test_app import FRAUDULENT, free_port, start_process, wait_for

@@ -14,8 +14,9 @@ from urllib.parse import urljoin
 import pytest
 import requests
 
-from fraud_demo.app import build_app, make_health_routes, read_root_path, start_app
+from fraud_demo.app import build_app, start_app
 from fraud_demo.core import InputError, PageLink, find_workbench_link, load_settings
+from fraud_demo.details.app_process import make_health_routes, read_root_path
 from fraud_demo.serving import EndpointScorer
 from fraud_demo.workshop.stack import plan_mlflow
 

@@ -276,7 +276,8 @@ def test_an_app_logs_predictions_and_no_explanations(tmp_path, local):
 def test_explanations_and_health_checks_say_what_they_are(local):
     import asyncio
 
-    from fraud_demo.app import EXAMPLES, Readiness
+    from fraud_demo.app import EXAMPLES
+    from fraud_demo.details.app_process import Readiness
     from fraud_demo.explanation import explain_decision
     from fraud_demo.serving import get_purpose
 
