@@ -24,15 +24,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fraud_demo import batch, serving
-from fraud_demo.batch import (
-    CsvReader,
-    ParquetReader,
-    find_cut,
-    find_lines,
-    score_batch,
-    score_file,
-)
+from fraud_demo.batch import ParquetReader, score_batch, score_file
 from fraud_demo.core import FEATURE_NAMES, FEATURES, InputError, ServiceError, check_value
+from fraud_demo.details import csv_reader, kept_scores
+from fraud_demo.details.csv_reader import CsvReader, find_cut, find_lines
 from fraud_demo.serving import EndpointScorer
 
 from .v2_double import THRESHOLD, make_rows, run_model
@@ -54,7 +49,7 @@ def short_waits(monkeypatch):
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(batch, "ROWS_PER_PIECE", 33)
-    monkeypatch.setattr(batch, "BYTES_PER_PIECE", 1000)
+    monkeypatch.setattr(csv_reader, "BYTES_PER_PIECE", 1000)
 
 
 def make_table(rows=ROWS, **columns):
@@ -416,7 +411,7 @@ def test_any_rows_keep_their_order(tmp_path_factory, local, rows, formats, piece
     path = write_table(folder / formats[0], table)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "ROWS_PER_PIECE", piece_rows)
-        patch.setattr(batch, "BYTES_PER_PIECE", 1000 + piece_rows)
+        patch.setattr(csv_reader, "BYTES_PER_PIECE", 1000 + piece_rows)
         result = score_file(path, folder / formats[1], local)
     scored = read_table(result.output)
     assert scored["place"].to_pylist() == [f"row {i}" for i in range(len(rows))]
@@ -536,8 +531,9 @@ def start_run(folder, onnx_path, source, target, wait_s):
     code = f"""
 import time
 from fraud_demo import batch
+from fraud_demo.details import csv_reader
 from fraud_demo.serving import LocalScorer
-batch.ROWS_PER_PIECE, batch.BYTES_PER_PIECE = 500, 20_000
+batch.ROWS_PER_PIECE, csv_reader.BYTES_PER_PIECE = 500, 20_000
 class Slow:
     local = LocalScorer({str(onnx_path)!r}, "1")
     def score(self, data):
@@ -567,7 +563,7 @@ def test_killed_and_started_again_gives_the_same_bytes(
     tmp_path, local, onnx_path, monkeypatch, source, target
 ):
     monkeypatch.setattr(batch, "ROWS_PER_PIECE", 500)
-    monkeypatch.setattr(batch, "BYTES_PER_PIECE", 20_000)
+    monkeypatch.setattr(csv_reader, "BYTES_PER_PIECE", 20_000)
     rows = make_rows(12_000).astype(np.float64)
     rows[::700, 4] = 3
     write_table(tmp_path / source, make_table(rows, card=[f"card {i}" for i in range(len(rows))]))
@@ -646,7 +642,7 @@ def test_killed_between_the_two_names(tmp_path, local, small_pieces, monkeypatch
         score_file(path, tmp_path / "out.parquet", local)
     monkeypatch.undo()
     monkeypatch.setattr(batch, "ROWS_PER_PIECE", 33)
-    monkeypatch.setattr(batch, "BYTES_PER_PIECE", 1000)
+    monkeypatch.setattr(csv_reader, "BYTES_PER_PIECE", 1000)
     assert names[-2:] == ["out.rejected.csv", "out.parquet"]
     result = score_file(
         path, tmp_path / "out.parquet", Stopping(local, ROWS[0], DOWN)
@@ -757,7 +753,7 @@ def test_second_process_is_refused(tmp_path, local, onnx_path, monkeypatch):
     finally:
         process.kill()
         process.communicate()
-    monkeypatch.setattr(batch, "BYTES_PER_PIECE", 20_000)
+    monkeypatch.setattr(csv_reader, "BYTES_PER_PIECE", 20_000)
     result = score_file(tmp_path / "in.csv", tmp_path / "out.csv", local)  # the lock went with the process
     assert result.resumed_rows > 0
 
@@ -765,7 +761,7 @@ def test_second_process_is_refused(tmp_path, local, onnx_path, monkeypatch):
 def test_full_disk_is_told_and_nothing_is_lost(tmp_path, local, small_pieces, monkeypatch):
     path = write_table(tmp_path / "in.parquet", make_table())
     whole = digest(score_file(path, tmp_path / "whole.parquet", local).output)
-    write, writes = batch.write_scores, []
+    write, writes = kept_scores.write_scores, []
 
     def fill(target, scores):
         writes.append(target)
@@ -773,11 +769,11 @@ def test_full_disk_is_told_and_nothing_is_lost(tmp_path, local, small_pieces, mo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(target, scores)
 
-    monkeypatch.setattr(batch, "write_scores", fill)
+    monkeypatch.setattr(kept_scores, "write_scores", fill)
     with pytest.raises(ServiceError) as info:
         score_file(path, tmp_path / "out.parquet", local)
     assert "stopped after" in info.value.what and "No space left" in info.value.why
-    monkeypatch.setattr(batch, "write_scores", write)
+    monkeypatch.setattr(kept_scores, "write_scores", write)
     result = score_file(path, tmp_path / "out.parquet", local)
     assert result.resumed_rows == 99 and digest(result.output) == whole
 

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from fraud_demo import batch, scale
+from fraud_demo import scale
 from fraud_demo.core import FEATURE_NAMES, InputError, MissingStepError, ServiceError
+from fraud_demo.details import kept_scores
 from fraud_demo.scale import Folder, Model, ShardTask, find_slice, load_model, score_dataset
 from fraud_demo.workshop.cli import make_cli
 from tests.conftest import ROOT
@@ -292,7 +293,7 @@ def test_keys_are_not_shown(tmp_path):
 
 def test_full_disk_in_the_middle(source, model, expected, tmp_path, monkeypatch):
     """The fourth shard finds no room for its scores, the sixth none for its record."""
-    keep, write, calls = batch.write_scores, Folder.write, {"scores": 0, "records": 0}
+    keep, write, calls = kept_scores.write_scores, Folder.write, {"scores": 0, "records": 0}
 
     def stop(kind, number, real, *given):
         calls[kind] += 1
@@ -301,7 +302,7 @@ def test_full_disk_in_the_middle(source, model, expected, tmp_path, monkeypatch)
         return real(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "write_scores", lambda *given: stop("scores", 4, keep, *given))
+        patch.setattr(kept_scores, "write_scores", lambda *given: stop("scores", 4, keep, *given))
         patch.setattr(Folder, "write", lambda *given: stop("records", 5, write, *given))
         full = score_dataset(source, tmp_path, model)
     assert [outcome.shard for outcome in full.failed] == [SHARDS[3], SHARDS[5]]
