@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fraud_demo.core import FEATURE_NAMES, ServiceError
-from fraud_demo.scale import load_model, open_bucket, open_folder, score_dataset
+from fraud_demo.details.folders import open_bucket, open_folder
+from fraud_demo.scale import load_model, score_dataset
 from tests.conftest import ROOT
 from tests.engines.servers import describe_stack
 from tests.unit.v2_double import make_rows, save_onnx
@@ -64,8 +65,10 @@ RAY = """
 import json, os, signal, sys, time
 import psutil
 from fraud_demo import scale
+from fraud_demo.details.folders import Folder
+from fraud_demo.details.ray_start import RAY_SETTINGS
 
-class Slow(scale.Folder):
+class Slow(Folder):
     def identify(self, name):
         time.sleep(0.3)
         return super().identify(name)
@@ -89,7 +92,7 @@ def look(done, total):
 if __name__ == "__main__":
     source = Slow(sys.argv[1])
     scored = scale.score_dataset(source, sys.argv[2], scale.load_model(sys.argv[3], "1"), "ray", 2, progress=look)
-    names = [name for name in os.environ if name in scale.RAY_SETTINGS or name.startswith("RAY_AUTH")]
+    names = [name for name in os.environ if name in RAY_SETTINGS or name.startswith("RAY_AUTH")]
     print(json.dumps({"done": scored.done, "failed": len(scored.failed), "left": names}), flush=True)
 """
 

@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 from fraud_demo import scale
 from fraud_demo.core import FEATURE_NAMES, InputError, MissingStepError, ServiceError
 from fraud_demo.details import kept_scores
-from fraud_demo.scale import Folder, Model, ShardTask, find_slice, load_model, score_dataset
+from fraud_demo.details.folders import Folder
+from fraud_demo.scale import Model, ShardTask, find_slice, load_model, score_dataset
 from fraud_demo.workshop.cli import make_cli
 from tests.conftest import ROOT
 
