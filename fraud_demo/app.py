@@ -753,6 +753,6 @@ def start_app(
             str(error).rstrip(".") + ".",
             "End what uses the port, or set GRADIO_SERVER_PORT to another.",
         ) from None
-    app._queue.sleep_when_free = 0.02  # seconds; a thousand looks a second cost a twentieth of a processor
+    app._queue.sleep_when_free = 0.01  # seconds; a thousand looks a second cost a twentieth of a processor
     server.root_path = root_path or (find_workbench_link(url) or "").rstrip("/")
     return url

@@ -28,10 +28,11 @@ from fraud_demo.registry import (
 )
 
 KILLS = {  # fifty in all: the first on the servers of a laptop, the second on those of a cluster
-    "client": (32, 6),
-    "mlflow": (4, 2),
-    "object store": (5, 1),
+    "client": (40, 4),
+    "mlflow": (3, 1),
+    "object store": (1, 1),
 }
+IN_A_ROW = 4  # clients that are killed one after the other: each meets what the one before it left
 SEED = 2026
 
 
@@ -85,15 +86,15 @@ def test_client_killed_anywhere(pair, seat, small, tmp_path):
     context.set_forkserver_preload(list(PRELOAD))
     draw, killed = random.Random(SEED), 0
     logged = [
-        prepare(seat, small, tmp_path, f"run-{number}") for number in range(4)
+        prepare(seat, small, tmp_path, f"run-{number}") for number in range(2)
     ]  # no two files are equal
     files = [content for _, content in logged]
     began = time.monotonic()
     walk(seat, logged[-1][0], small[0])
-    whole_s, rounds = time.monotonic() - began, count_kills(pair, "client") // 2
+    whole_s, rounds = time.monotonic() - began, count_kills(pair, "client") // IN_A_ROW
     for number in range(rounds):
-        run, content = logged[number % 4]
-        for _ in range(2):  # twice in a row: the second one meets what the first left
+        run, content = logged[number % 2]
+        for _ in range(IN_A_ROW):
             process = context.Process(target=walk_alone, args=(pair.environ, seat.seat, run, small[0]))
             process.start()
             process.join(draw.uniform(0.0, whole_s))
@@ -105,7 +106,7 @@ def test_client_killed_anywhere(pair, seat, small, tmp_path):
         walk(seat, run, small[0])
         check(seat, files)
         assert load_champion(seat).onnx_path.read_bytes() == content
-    assert killed >= rounds, "most of them must be killed on the way"
+    assert killed >= rounds * IN_A_ROW / 2, "most of them must be killed on the way"
 
 
 @pytest.mark.parametrize("service", ["mlflow", "object store"])

@@ -1,4 +1,4 @@
-"""The seats of a room at the same moment, each a process: thirty on a cluster's servers, ten on those of a laptop."""
+"""The seats of a room at the same moment, each a process: thirty on a cluster's servers, five on those of a laptop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fraud_demo.workshop.room import list_seats
 
 
 def test_all_seats_at_once(pair, small):
-    count = 10 if "SQLite" in pair.name else 30
+    count = 5 if "SQLite" in pair.name else 30
     seats = [f"{number:02}" for number in range(1, count + 1)]
     results = run_room(pair.environ, seats, *small)
     assert [result.error for result in results] == [""] * count

@@ -19,9 +19,16 @@ PRIVATE = {"object_store.json", "s3.json", "credentials", "password"}  # where t
 COMMANDS = (  # what the servers answer shows in these
     ("room",),
     ("promote", "1", "--rows", "20000"),
-    ("lessons", "run", "01", "05"),
+    ("lessons", "run", "01"),
 )
-MORE = (("doctor",), ("doctor", "--json"), ("status", "--json"), ("promote", "99"), ("rollback",))
+MORE = (
+    ("doctor",),
+    ("doctor", "--json"),
+    ("status", "--json"),
+    ("promote", "99"),
+    ("rollback",),
+    ("lessons", "run", "05"),
+)
 WRONG = (  # a lesson, and what is wrong with its settings
     ("05", {"MLFLOW_TRACKING_URI": "http://ann:planted-password@127.0.0.1:9"}),
     ("01", {"MLFLOW_ROUTE": "https://ann:planted-password@no-such-host.invalid"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import symtable
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from nbclient import NotebookClient
 from fraud_demo.workshop.engine import Answer, read_answers
 from tests.conftest import ROOT
 
+SLOW = (
+    "04",
+    "06",
+    "08",
+    "09b",
+)  # what no exercise of these needs takes minutes, and runs elsewhere in the tests
 SOLUTIONS = ROOT / "tests" / "solutions"
 
 STUB = """
@@ -85,9 +92,36 @@ def find_check(cells: list, stub: int) -> str:
     return next(cell.source for cell in cells[stub:] if "check" in cell.metadata.get("tags", []))
 
 
+def list_names(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a cell makes, and those of the notebook that it reads."""
+    top = symtable.symtable(source, "cell", "exec")
+    made = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    used, tables = (
+        {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()},
+        top.get_children(),
+    )
+    for table in tables:
+        used |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+        tables += table.get_children()
+    return made, used
+
+
+def keep_needed(cells: list, answers: str) -> list:
+    """Leave out the cells of a lesson that neither its exercises nor their answers need."""
+    needed, kept = list_names(answers)[1], []
+    for cell in (cell for cell in reversed(cells) if cell.cell_type == "code"):
+        made, used = list_names(cell.source)
+        if cell.source.startswith("#| export") or cell.metadata.get("tags") or made & needed:
+            kept.append(cell)
+            needed |= used
+    return kept[::-1]
+
+
 def prove(lesson: Path, proof: Path) -> None:
     """Write a lesson with all its answers."""
     notebook = nbformat.read(lesson, as_version=4)
+    if lesson.stem.partition("_")[0] in SLOW:
+        notebook.cells = keep_needed(notebook.cells, (SOLUTIONS / f"{lesson.stem}.py").read_text())
     cells, answers = notebook.cells, read_answers(SOLUTIONS / f"{lesson.stem}.py")
     for name, place in sorted(find_stubs(cells).items(), key=lambda item: -item[1]):
         own = [answer for answer in answers if answer.exercise == name]

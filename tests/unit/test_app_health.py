@@ -298,7 +298,7 @@ def test_model_that_hangs_does_not_keep_the_app_alive(double, tmp_path):
 def test_app_without_its_queue_ends_so_that_it_is_started_again(tmp_path):
     """Gradio 6.31 loses its queue when it forgets a session that waits: it keeps 2000 and forgets the oldest one."""
     code = """
-        import sys, fraud_demo.app as module
+        import sys, fraud_demo.details.app_process as module
         start = module.start_app
         def start_app(app, *arguments):
             url = start(app, *arguments)
