@@ -27,10 +27,10 @@ from fraud_demo.registry import (
     serve_champion,
 )
 
-KILLS = {  # fifty in all: the first on the servers of a laptop, the second on those of a cluster
-    "client": (40, 4),
-    "mlflow": (3, 1),
-    "object store": (1, 1),
+KILLS = {  # forty in all: the first on the servers of a laptop, the second on those of a cluster
+    "client": (28, 4),
+    "mlflow": (3, 2),
+    "object store": (2, 1),
 }
 IN_A_ROW = 4  # clients that are killed one after the other: each meets what the one before it left
 SEED = 2026

@@ -122,6 +122,9 @@ def test_from_run_to_published_file(champion, small):
         ("same rows", {"tags": {"split_digest": "of other rows"}}),
     ],
 )  # fmt: skip
+@pytest.mark.parametrize(
+    "pair", ["SQLite and SeaweedFS"], indirect=True
+)  # the gate knows nothing of the servers
 def test_a_bad_model_is_refused_by_the_name_of_the_rule(champion, small, tmp_path, rule, how):
     seat, version, content = champion
     bad, _ = make_version(seat, small, tmp_path, "bad", **how)

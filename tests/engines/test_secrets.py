@@ -29,11 +29,14 @@ MORE = (
     ("rollback",),
     ("lessons", "run", "05"),
 )
-WRONG = (  # a lesson, and what is wrong with its settings
-    ("05", {"MLFLOW_TRACKING_URI": "http://ann:planted-password@127.0.0.1:9"}),
-    ("01", {"MLFLOW_ROUTE": "https://ann:planted-password@no-such-host.invalid"}),
-    ("01", {"MLFLOW_TRACKING_URI": "postgresql://ann:planted-password@127.0.0.1/mlflow"}),
-    ("05", {"AWS_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret"}),
+WRONG = (  # a command, and what is wrong with its settings
+    (("lessons", "run", "05"), {"MLFLOW_TRACKING_URI": "http://ann:planted-password@127.0.0.1:9"}),
+    (("doctor",), {"MLFLOW_ROUTE": "https://ann:planted-password@no-such-host.invalid"}),
+    (("doctor",), {"MLFLOW_TRACKING_URI": "postgresql://ann:planted-password@127.0.0.1/mlflow"}),
+    (
+        ("lessons", "run", "05"),
+        {"AWS_S3_ENDPOINT": "http://127.0.0.1:9", "AWS_SECRET_ACCESS_KEY": "planted-s3-secret"},
+    ),
 )
 
 
@@ -52,7 +55,7 @@ def test_no_secret_in_anything_that_was_produced(pair, seat, small, tmp_path, mo
     runs = [(command, {}) for command in COMMANDS]
     if "SQLite" in pair.name:  # what does not depend on the servers is tried with one pair
         runs += [(command, {}) for command in MORE]
-        runs += [(("lessons", "run", number), wrong) for number, wrong in WRONG]
+        runs += WRONG
     for command, wrong in runs:
         arguments = [*command, *(report if command[0] == "lessons" else ())]
         done = subprocess.run([BIN / "fraud-demo", *arguments], env={**environ, **wrong}, cwd=ROOT,
