@@ -95,6 +95,6 @@ clean: down  ## remove the environment, the bundle and everything the stack stor
 
 .venv/test.stamp: .venv/bootstrap.stamp requirements-test.lock $(SOURCES)
 	@echo "Installing the packages of the workshop and of the tests (about a minute) ..."
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-bootstrap.lock requirements-test.lock
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements-bootstrap.lock requirements-test.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ .venv/workshop.stamp
