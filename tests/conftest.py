@@ -27,6 +27,11 @@ settings.register_profile("ci", settings.get_profile("tests"), derandomize=True,
 settings.load_profile("ci" if os.environ.get("CI") else "tests")
 
 
+def pytest_addoption(parser):
+    """Let a person look at the lessons."""
+    parser.addoption("--pictures", action="store_true", help="keep a picture of each executed lesson")
+
+
 def pytest_configure():
     """Keep the settings of the person who runs the tests out of them."""
     for name in list(os.environ):

@@ -1,4 +1,4 @@
-"""Every executed lesson in JupyterLab, as a reader sees it; the pictures are kept."""
+"""Every executed lesson in JupyterLab, as a reader sees it; `pytest --pictures` keeps pictures of all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN = """async path => {
   await app.restored;
   for (const widget of app.shell.widgets('main')) if (widget.context) widget.context.model.dirty = false;
   await app.commands.execute('application:close-all');
-  await app.commands.execute('docmanager:open', {path});
+  await app.commands.execute('docmanager:open', {path, kernelPreference: {shouldStart: false, canStart: false}});
 }"""
 LOOK = """notebook => {
   const cells = [...notebook.querySelectorAll('.jp-Cell')];
@@ -58,7 +58,7 @@ def end_kernels(lab):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_a_reader_sees_the_whole_lesson(road, reader, number):
+def test_a_reader_sees_the_whole_lesson(road, reader, number, pytestconfig):
     """All cells, the diagram, nothing wider than the page, words for each picture, and no request to elsewhere."""
     page, outside = reader
     (path,) = road.executed.glob(f"{number}_*.ipynb")
@@ -69,7 +69,8 @@ def test_a_reader_sees_the_whole_lesson(road, reader, number):
     expect(notebook.locator(".jp-RenderedMermaid img")).not_to_have_count(0)
     assert page.locator(".jp-Dialog").all_inner_texts() == []
     seen = notebook.evaluate(LOOK)
-    take_pictures(page, notebook, path.stem)
+    if pytestconfig.getoption("--pictures"):
+        take_pictures(page, notebook, path.stem)
     assert not any(seen.values()), seen
     assert outside == []
 

