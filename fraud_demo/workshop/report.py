@@ -104,6 +104,7 @@ def write_page(
     import nbformat
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
+    from nbconvert.filters import clean_html
 
     if not result.executed.is_file():
         return ""
@@ -114,9 +115,8 @@ def write_page(
     exporter = HTMLExporter(
         anchor_link_text=" ", template_file="alone", extra_loaders=[DictLoader({"alone": ALONE})]
     )
-    clean = exporter.environment.filters["clean_html"]  # takes half of the time, and colored code is clean
-    exporter.register_filter(
-        "clean_html", lambda text: text if str(text).startswith(COLORED) else clean(text)
+    exporter.register_filter(  # cleaning takes half of the time, and colored code is clean
+        "clean_html", lambda text: text if str(text).startswith(COLORED) else clean_html(text)
     )
     page, _ = exporter.from_notebook_node(notebook)
     (folder / name).write_text(page, encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-import requests
 from playwright.sync_api import expect
 
 from tests.browser.faces import PICTURES
@@ -39,22 +38,6 @@ def reader(lab, open_page):
     page.wait_for_function("window.jupyterapp")
     yield page, outside
     page.context.close()
-
-
-@pytest.fixture(autouse=True)
-def end_kernels(lab):
-    """End the kernel that an opened lesson started, and no other one."""
-    url, token = lab
-    jupyter = requests.Session()
-    jupyter.headers["Authorization"] = f"token {token}"
-
-    def list_kernels() -> set[str]:
-        return {kernel["id"] for kernel in jupyter.get(f"{url}api/kernels", timeout=10).json()}
-
-    before = list_kernels()
-    yield
-    for name in list_kernels() - before:
-        jupyter.delete(f"{url}api/kernels/{name}", timeout=10)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
