@@ -15,7 +15,6 @@ import json
 import os
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +44,7 @@ from fraud_demo.core import (
     load_settings,
     to_features,
 )
+from .details.v2_faults import explain_failure, is_page, is_worth_a_retry, read_reason
 from .discovery import connect_mlflow
 
 # %% ../nbs/06_serving.ipynb #5f1889ba
@@ -386,72 +386,6 @@ def decode_answer(
             "Check that the endpoint is a V2 model server; its log may say more.",
         ) from None
 
-# %% ../nbs/06_serving.ipynb #3ae6528c
-def find_causes(
-    error: BaseException | None,  # an error that was caught
-) -> Iterator[BaseException]:  # the error itself, then what led to it
-    "Walk from an error to its first cause."
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-# %% ../nbs/06_serving.ipynb #06ab734f
-# the type to look for among the causes, then why and what to do
-FAILURES = (
-    (socket.gaierror, "The name of the host does not resolve.",
-     "Correct the host name; a cluster's inner names resolve in the cluster only."),
-    (ssl.SSLCertVerificationError, "Its TLS certificate is not trusted here.",
-     "Set FRAUD_DEMO_CA_BUNDLE to the file with the certificates of its authority."),
-    (ssl.SSLError, "TLS could not be agreed on; it may speak plain HTTP.",
-     "Try http:// in place of https://, or ask for the right port."),
-    (requests.exceptions.ProxyError, "The proxy on the way did not let the request through.",
-     "Add the host to NO_PROXY, or correct HTTP_PROXY and HTTPS_PROXY."),
-    (requests.exceptions.ConnectTimeout, "The host did not take the connection in time.",
-     "Check the address and the firewall between here and there."),
-    (requests.exceptions.ReadTimeout, "It took the question and did not answer in time.",
-     "Ask again with a longer timeout_s, or look at the server's load and log."),
-    (ConnectionRefusedError, "Nothing listens at this address: the connection was refused.",
-     "Start the stack with `fraud-demo up`, or correct INFERENCE_ENDPOINT."),
-)  # fmt: skip
-
-# %% ../nbs/06_serving.ipynb #3e9efe2b
-def explain_failure(
-    url: str,  # address that was asked
-    error: Exception,  # what `requests` raised
-) -> FraudDemoError:  # to raise
-    "Say why a request brought no answer."
-    if not isinstance(error, requests.exceptions.RequestException):  # raised before anything was sent
-        return InputError(
-            "The certificates to trust cannot be read.",
-            "FRAUD_DEMO_CA_BUNDLE or REQUESTS_CA_BUNDLE names a file that is not there.",
-            "Correct the path, or unset the variable.",
-        )
-    causes = list(find_causes(error))
-    broken = ("The connection broke before the answer was complete.", "Ask again; look at the server's log.")
-    found = ((why, fix) for kind, why, fix in FAILURES if any(isinstance(cause, kind) for cause in causes))
-    why, fix = next(found, broken)
-    return ServiceError(f"The model server at {urlsplit(url).netloc} gave no answer.", why, fix)
-
-# %% ../nbs/06_serving.ipynb #9e596d06
-def read_reason(
-    response: requests.Response,  # an answer with an error status
-) -> str:  # at most 200 characters
-    "Read why a server refused a request, in whichever form it says so."
-    try:
-        body = response.json()
-        reason = next((body[key] for key in ("error", "detail", "message") if body.get(key)), "")
-    except (ValueError, AttributeError, RecursionError):
-        reason = "" if is_page(response) else response.content[:2000].decode("utf-8", "replace")
-    reason = " ".join(str(reason).split())
-    return f'It says: "{reason[:200]}"' if reason else "It gives no reason."
-
-
-def is_page(
-    response: requests.Response,  # any answer
-) -> bool:
-    "Tell whether a web page came back: an error page of a router, or a login."
-    return response.content[:200].lstrip().lower().startswith((b"<!doctype", b"<html"))
-
 # %% ../nbs/06_serving.ipynb #00616f3d
 TOKEN_MISSING = (
     "It wants a token, and none was sent.",
@@ -515,15 +449,6 @@ def check_response(
 # %% ../nbs/06_serving.ipynb #a3b33104
 RETRY_STATUSES = (502, 503, 504)
 RETRY_WAITS_S = (0.1, 0.4)  # seconds before the second and the third try
-NO_RETRY = (requests.exceptions.Timeout, requests.exceptions.ProxyError, ssl.SSLError, socket.gaierror)
-
-
-def is_worth_a_retry(
-    error: Exception,  # what `requests` raised
-) -> bool:
-    "Tell whether the same request may well succeed a moment later."
-    kinds = (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)
-    return isinstance(error, kinds) and not any(isinstance(cause, NO_RETRY) for cause in find_causes(error))
 
 
 def make_signer(
@@ -538,7 +463,7 @@ def make_signer(
 
     return sign
 
-# %% ../nbs/06_serving.ipynb #2b4a3fbc
+
 def find_proxies(
     url: str,  # address to ask
 ) -> dict[str, None] | None:  # None: as the environment says

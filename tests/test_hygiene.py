@@ -144,6 +144,7 @@ CALLED_ELSEWHERE = {
     "details.cluster_api": {"open_cluster"},  # lesson 10, with a cluster
     "details.monitor": {"run_monitor"},  # the command fraud-demo monitor
     "details.ray_start": {"start_ray"},  # lesson 09, with Ray
+    "details.turns": {"list_turns"},  # lesson 05, with MLflow
     "details.trials": {"search_recipes"},  # lesson 09b, with MLflow
     "details.worker_group": {"train_on_workers"},  # lesson 09b, on the road of lesson 04
     "scale": {"main", "score_frame"},  # a pod; somebody's Spark

@@ -228,7 +228,7 @@ def open_parts(
     return FolderParts(Path(str(place)).expanduser())
 
 # %% ../../nbs/details/prediction_log.ipynb #c161b59b
-TICK_S = 1.0  # seconds between two looks of the writing thread; each holds up a request or two for a few milliseconds
+TICK_S = 1.0  # seconds between two looks of the writing thread
 BURST_S = 10.0  # seconds of `rows_per_s` that a quiet time saves up for a busy one
 SAID_S = 60.0  # seconds between two lines in the log of the process about the same trouble
 

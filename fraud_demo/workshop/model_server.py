@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['log', 'DATATYPES', 'LOGGED', 'MAX_BODY', 'Observer', 'CONTENTS', 'PLAIN', 'SECONDS', 'SCORES', 'LOG_METRICS',
-           'BODY_S', 'STATUS', 'SMALL', 'IDLE_S', 'GRACE_S', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'read_pointer',
-           'FolderStore', 'make_missing_error', 'BucketStore', 'list_keys', 'Tensor', 'to_tensor', 'ServedModel',
-           'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body', 'check_object',
-           'read_parameters', 'read_flag', 'read_input', 'read_outputs', 'check_output_names', 'check_output_form',
-           'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute', 'answer_rest',
-           'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published', 'Call',
-           'open_call', 'is_plain', 'Metrics', 'describe_log', 'is_logged', 'watch_call', 'SlowError', 'EncodingError',
-           'find_status', 'read_body', 'log_failure', 'guard_rest', 'guard_grpc', 'RestService', 'check_load',
-           'describe_server', 'make_app', 'GrpcService', 'make_methods', 'read_message', 'make_grpc_server',
-           'check_port', 'make_protocol', 'serve', 'parse_arguments', 'release_memory', 'main']
+           'BODY_S', 'STATUS', 'SMALL', 'IDLE_S', 'GRACE_S', 'M_TRIM_THRESHOLD', 'M_MMAP_THRESHOLD', 'SWITCH_S',
+           'read_pointer', 'FolderStore', 'make_missing_error', 'BucketStore', 'list_keys', 'Tensor', 'to_tensor',
+           'ServedModel', 'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body',
+           'check_object', 'read_parameters', 'read_flag', 'read_input', 'read_outputs', 'check_output_names',
+           'check_output_form', 'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute',
+           'answer_rest', 'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published',
+           'Call', 'open_call', 'is_plain', 'Metrics', 'describe_log', 'is_logged', 'watch_call', 'SlowError',
+           'EncodingError', 'find_status', 'read_body', 'log_failure', 'guard_rest', 'guard_grpc', 'RestService',
+           'check_load', 'describe_server', 'make_app', 'GrpcService', 'make_methods', 'read_message',
+           'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments', 'release_memory', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
 import argparse
@@ -1538,6 +1538,9 @@ def release_memory(
     while not is_stopped.wait(wait_s):
         trim(0)
 
+# %% ../../nbs/workshop/model_server.ipynb #767d3472
+SWITCH_S = 0.0001  # seconds that a thread computes before another one gets its turn
+
 # %% ../../nbs/workshop/model_server.ipynb #b2815a34
 def main(
     arguments: Sequence[str] | None = None,  # None: the command line
@@ -1547,6 +1550,7 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     log.setLevel(logging.INFO)
     os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")  # keys come from the settings alone
+    sys.setswitchinterval(SWITCH_S)
     repository = Repository(FolderStore(options.model_dir) if options.model_dir else BucketStore())
     predictions = None
     try:

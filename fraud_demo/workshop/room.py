@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..core import Settings, Table
+from ..details.turns import call_mlflow
 from ..discovery import connect_mlflow
-from ..registry import call_mlflow
 from .checks import count_right
 
 # %% ../../nbs/workshop/room.ipynb #4c41f86a

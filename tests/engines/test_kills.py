@@ -16,8 +16,8 @@ import pytest
 
 from benchmarks.room import PRELOAD, log_run, mark_model
 from fraud_demo.core import ServiceError, load_settings
+from fraud_demo.details.turns import list_turns
 from fraud_demo.registry import (
-    list_turns,
     load_champion,
     load_version,
     promote,

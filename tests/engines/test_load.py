@@ -16,7 +16,8 @@ from benchmarks.load import (
     run_class,
     run_swaps,
 )
-from fraud_demo.registry import list_turns, load_champion
+from fraud_demo.details.turns import list_turns
+from fraud_demo.registry import load_champion
 from tests.serving.server import NAME, Server, publish, wait_until
 
 LOADS = [Load("1", 0.0, 1.0), Load("2", 10.0, 11.0), Load("3", 20.0, 21.0), Load("2", 30.0, 31.0)]

@@ -18,10 +18,9 @@ from benchmarks.room import log_run, mark_model
 from fraud_demo import registry
 from fraud_demo.core import MissingStepError, ServiceError
 from fraud_demo.data import generate_transactions, split_transactions
+from fraud_demo.details.turns import accept_aliases, list_turns, read_aliases
 from fraud_demo.registry import (
-    accept_aliases,
     history,
-    list_turns,
     load_champion,
     load_version,
     promote,
@@ -70,7 +69,7 @@ def read_published(settings, prefix, version):
 def get_aliases(settings):
     import mlflow
 
-    return registry.read_aliases(mlflow.MlflowClient(), settings.registered_name)
+    return read_aliases(mlflow.MlflowClient(), settings.registered_name)
 
 
 def try_promote(settings, version, split):

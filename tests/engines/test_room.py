@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 
 from benchmarks.room import OPERATIONS, run_room
-from fraud_demo.registry import list_turns, load_version
+from fraud_demo.details.turns import list_turns
+from fraud_demo.registry import load_version
 from fraud_demo.workshop.room import list_seats
 
 

@@ -578,7 +578,7 @@ def test_the_log_of_the_stack_holds_predictions_and_monitor_judges_them(road, tm
 
 
 def test_lesson_08_leaves_the_champion_alone(road, settings):
-    from fraud_demo.registry import list_turns
+    from fraud_demo.details.turns import list_turns
 
     turns = list_turns(replace(settings, seat="watch"))
     assert [row[3] for row in turns.rows][::-1][:3] == ["promote", "promote", "rollback"]

@@ -89,14 +89,14 @@ def wait_until(question, timeout_s=20.0):
 class Server:
     "A model server in a process of its own."
 
-    def __init__(self, log, *options, **environ):
+    def __init__(self, log, *options, program=(BIN / "fraud-demo-model-server",), **environ):
         self.http, self.grpc = find_ports(2)
         self.url, self.grpc_url = f"http://127.0.0.1:{self.http}", f"127.0.0.1:{self.grpc}"
         self.log = Path(log)
         ports = ["--http-port", str(self.http), "--grpc-port", str(self.grpc)]
         with self.log.open("wb") as target:
             self.process = subprocess.Popen(
-                [BIN / "fraud-demo-model-server", *ports, *map(str, options)],
+                [*program, *ports, *map(str, options)],
                 stdout=target,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environ},

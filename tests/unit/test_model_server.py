@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fraud_demo.core import InputError, MissingStepError, ServiceError
 from fraud_demo.workshop import model_server as ms
-from tests.serving.server import NAME, make_body, make_onnx, publish
+from tests.serving.server import NAME, find_ports, make_body, make_onnx, publish
 
 
 def test_import_is_light():
@@ -30,6 +30,23 @@ def test_import_is_light():
 def test_wrong_options_end_with_2(wrong):
     with pytest.raises(SystemExit, match="2"):
         ms.parse_arguments(wrong)
+
+
+def test_a_thread_that_computes_gives_way_soon(tmp_path, monkeypatch):
+    """Or whoever writes the log holds up a dozen requests of one row each time."""
+    seen, before = [], sys.getswitchinterval()
+
+    def serve(coroutine):
+        coroutine.close()
+        seen.append(sys.getswitchinterval())
+
+    monkeypatch.setattr(ms.asyncio, "run", serve)
+    http, grpc = find_ports(2)
+    try:
+        told = ms.main(["--model-dir", str(tmp_path), "--http-port", str(http), "--grpc-port", str(grpc)])
+    finally:
+        sys.setswitchinterval(before)
+    assert (told, len(seen)) == (0, 1) and seen[0] <= 0.0005
 
 
 @pytest.mark.parametrize(
