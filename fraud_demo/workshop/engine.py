@@ -77,12 +77,14 @@ class WorkbookEngine:
         kernel_name: str,  # for example "python3"
         solutions: str | Path | None = None,  # folder of answers; None: FRAUD_DEMO_SOLUTIONS, or none
         report: Callable[[int, int], None] | None = None,  # called before each cell: number, number of cells
+        output_path: str | Path | None = None,  # where the executed copy goes; None: nowhere
         execution_timeout: float | None = None,  # seconds that one cell may take
         lesson_timeout: float | None = None,  # seconds that all cells may take
         **kwargs: Any,  # for papermill's own engine
     ) -> Any:  # the executed notebook
         "Run the cells of a notebook."
         from papermill.engines import NBClientEngine  # here: papermill imports this module
+        from papermill.iorw import write_ipynb
 
         folder, end = (
             solutions or os.environ.get("FRAUD_DEMO_SOLUTIONS"),
@@ -98,9 +100,13 @@ class WorkbookEngine:
         def find_timeout(cell):
             return min(execution_timeout or 1e9, max(end - time.monotonic(), 1))
 
-        return NBClientEngine.execute_notebook(
-            nb, kernel_name, on_cell_start=start, timeout_func=find_timeout, **kwargs
-        )
+        try:
+            return NBClientEngine.execute_notebook(
+                nb, kernel_name, on_cell_start=start, timeout_func=find_timeout, **kwargs
+            )
+        finally:
+            if output_path:
+                write_ipynb(nb, output_path)
 
     @classmethod
     def nb_kernel_name(

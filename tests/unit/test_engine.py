@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
+from papermill import engines, execute, iorw
 
 from fraud_demo.core import InputError
 from fraud_demo.workshop.engine import read_answers
@@ -73,6 +74,32 @@ def test_a_lesson_has_a_time_of_its_own(nbs, tmp_path):
     lesson = list_lessons(nbs)[1]
     result = run_lesson(lesson, tmp_path / "out", mode=RunMode(cell_timeout_s=60, lesson_timeout_s=3))
     assert not result.passed and "a lesson 3 s" in result.message and result.seconds < 30
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        ("print('end')", ""),
+        ("raise ValueError('no')", "ValueError: no"),
+        ("import os; os._exit(1)", "The kernel died"),
+    ],
+)
+def test_the_copy_is_written_once_however_the_run_ends(nbs, tmp_path, monkeypatch, last, told):
+    """papermill's own engine writes it twice for each cell; and once more itself when all is over."""
+    write_lesson(nbs, "02_long", "number: int = 1  # any", *["print('here')"] * 20, last)
+    written, write = [], iorw.write_ipynb
+
+    def count(notebook, path):
+        written.append(path)
+        write(notebook, path)
+
+    for module in (iorw, engines, execute):
+        monkeypatch.setattr(module, "write_ipynb", count)
+    result = run_lesson(list_lessons(nbs)[1], tmp_path / "out")
+    assert result.message.startswith(told) and result.passed is (told == "")
+    assert 1 <= len(written) <= 2
+    cells = nbformat.read(result.executed, as_version=4).cells
+    assert sum(bool(cell.get("outputs")) for cell in cells) >= 20, "what ran before is in the copy"
 
 
 @pytest.mark.parametrize("is_solved", [True, False])
