@@ -67,12 +67,12 @@ def make_models(folder: Path) -> None:
     from mlflow.models import Model
 
     from fraud_demo.data import generate_transactions, split_transactions
+    from fraud_demo.details.served_model import save_served_model
     from fraud_demo.training import (
         TrainingConfig,
         build_network,
         fit_network,
         run_onnx,
-        save_served_model,
         to_onnx,
     )
 

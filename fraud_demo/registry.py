@@ -34,6 +34,7 @@ from fraud_demo.core import (
     is_loopback,
 )
 from .data import LabeledRows, Split
+from .details.run_origin import is_training
 from fraud_demo.details.turns import (
     call_mlflow,
     read_aliases,
@@ -44,7 +45,7 @@ from fraud_demo.details.turns import (
 )
 from .discovery import connect_mlflow
 from .evaluation import DecisionCost, Evaluation, evaluate
-from .training import PARITY_LIMIT, check_graph, compute_digest, is_training, run_onnx
+from .training import PARITY_LIMIT, check_graph, compute_digest, run_onnx
 
 # %% ../nbs/05_registry.ipynb #33ee8510
 def find_run(

@@ -6,18 +6,14 @@
 __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LIMIT', 'TrainingConfig', 'load_keras',
            'build_network', 'add_optimizer', 'make_epoch', 'draw_rows', 'make_judge', 'make_stop', 'fit_network',
            'to_onnx', 'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
-           'make_threshold_rows', 'check_parity', 'TrainedModel', 'check_agreement', 'train', 'make_python_model',
-           'log_served_model', 'describe_code', 'log_figures', 'compute_digest', 'make_lock', 'is_training',
-           'describe_config', 'list_packages', 'explain_loss', 'train_tracked']
+           'make_threshold_rows', 'check_parity', 'TrainedModel', 'check_agreement', 'train', 'log_served_model',
+           'log_figures', 'compute_digest', 'describe_config', 'explain_loss', 'train_tracked']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
 import hashlib
-import importlib.metadata
-import inspect
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -37,10 +33,11 @@ from fraud_demo.core import (
     ServiceError,
     Settings,
     Table,
-    find_project,
     import_extra,
 )
 from .data import LabeledRows, Split, plot_features
+from .details.run_origin import describe_code, list_packages, make_lock
+from .details.served_model import save_served_model
 from .discovery import connect_mlflow
 from fraud_demo.evaluation import (
     DecisionCost,
@@ -556,89 +553,6 @@ def train(
         aside.unlink(missing_ok=True)
     return TrainedModel(path, threshold, evaluation, parity, history, fit_s, split.data_digest, split.digest)
 
-# %% ../nbs/04_training.ipynb #a948f479
-def make_python_model() -> Any:  # mlflow.pyfunc.PythonModel
-    "Make the object that answers `mlflow.pyfunc.load_model(...).predict(...)`."
-    import mlflow
-    import numpy as np
-    import pandas as pd
-
-    class FraudModel(mlflow.pyfunc.PythonModel):
-        "Run the ONNX file: a DataFrame by column name gives a table, an array gives probabilities [n, 1]."
-
-        def load_context(self, context):
-            import onnxruntime
-
-            self.session = onnxruntime.InferenceSession(
-                context.artifacts["model"], providers=["CPUExecutionProvider"]
-            )
-            self.names = self.session.get_modelmeta().custom_metadata_map["feature_names"].split(",")
-
-        def predict(self, context, model_input: pd.DataFrame, params=None):
-            if isinstance(model_input, dict):
-                model_input = model_input.get("dense_input", model_input)
-            if isinstance(model_input, dict):
-                model_input = pd.DataFrame(model_input)
-            is_table = hasattr(model_input, "columns")
-            if is_table and (missing := [name for name in self.names if name not in model_input.columns]):
-                raise ValueError(
-                    f"The input has no {', '.join(missing)}. Give the columns {', '.join(self.names)}."
-                )
-            values = np.asarray(model_input[self.names] if is_table else model_input, dtype=np.float32)
-            if values.ndim != 2 or values.shape[1] != len(self.names) or not np.isfinite(values).all():
-                raise ValueError(
-                    f"Give finite numbers of shape [n, {len(self.names)}], not {list(values.shape)}."
-                )
-            names = [output.name for output in self.session.get_outputs()]
-            outputs = self.session.run(names, {"dense_input": values})
-            if not is_table:
-                return outputs[0]
-            return pd.DataFrame({n: o[:, 0] for n, o in zip(names, outputs, strict=True)})
-
-    return FraudModel()
-
-# %% ../nbs/04_training.ipynb #b2ca5d9d
-def save_served_model(path, mlflow_model, onnx_path, example):
-    "Save one folder that is both an `onnx` and a `python_function` model over the same file."
-    import mlflow
-    import onnx
-    import onnxruntime
-    import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    mlflow_model.add_flavor(
-        "onnx",
-        onnx_version=onnx.__version__,
-        data="artifacts/model.onnx",
-        providers=["CPUExecutionProvider"],
-        onnx_session_options=None,
-        code=None,
-    )
-    outputs = Schema(
-        [ColSpec("float", "fraud_probability"), ColSpec("long", "is_fraud"), ColSpec("float", "threshold")]
-    )
-    with TemporaryDirectory() as folder:
-        code = Path(folder) / "fraud_model.py"
-        header, footer = (
-            "from typing import Any\n\nimport mlflow\n\n\n",
-            "\n\nmlflow.models.set_model(make_python_model())\n",
-        )
-        code.write_text(header + inspect.getsource(make_python_model) + footer)
-        mlflow.pyfunc.save_model(
-            path,
-            mlflow_model=mlflow_model,
-            python_model=str(code),
-            artifacts={"model": str(onnx_path)},
-            signature=ModelSignature(outputs=outputs),
-            input_example=example,
-            pip_requirements=[f"{m.__name__}=={m.__version__}" for m in (mlflow, onnxruntime, np, pd)],
-        )
-    function = mlflow_model.flavors["python_function"]
-    function["model_code_path"] = function["model_code_path"].rsplit("/", 1)[-1]  # not the author's folders
-    function["artifacts"]["model"]["uri"] = function["artifacts"]["model"]["path"]
-    mlflow_model.save(str(Path(path) / "MLmodel"))
-
 # %% ../nbs/04_training.ipynb #47901bc6
 def log_served_model(
     trained: TrainedModel,  # file to log
@@ -664,17 +578,6 @@ def log_served_model(
     )
     mlflow.log_metrics(trained.to_metrics(), model_id=info.model_id)
     return info.model_id
-
-# %% ../nbs/04_training.ipynb #136b9b3b
-def describe_code() -> str:  # for example "0.1.0+3f2a1bc"
-    "Name the version of this code: the package's, and the commit in a checkout."
-    project = find_project()
-    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--exclude=*"]
-    with contextlib.suppress(OSError):
-        answer = subprocess.run(command, capture_output=True, text=True, check=False) if project else None
-        if answer and answer.returncode == 0:
-            return f"{fraud_demo.__version__}+{answer.stdout.strip()}"
-    return fraud_demo.__version__
 
 # %% ../nbs/04_training.ipynb #d25d3762
 def log_figures(
@@ -706,27 +609,6 @@ def compute_digest(path):
     "Compute the digest of a file."
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
-# %% ../nbs/04_training.ipynb #ffab56f2
-def make_lock(settings, run_id):
-    "Make the lock of a run; it ends with the process that holds it, however that ends."
-    path = settings.home / "runs" / run_id / "training.lock"
-    return import_extra("filelock", "registry").FileLock(path)
-
-
-def is_training(
-    settings: Settings,  # the folder of the locks
-    run_id: str,  # as MLflow gives it
-) -> bool | None:  # None: the run has no lock here, it belongs to another machine
-    "Tell whether a run's process is still there."
-    lock = make_lock(settings, run_id)
-    if not Path(lock.lock_file).exists():
-        return None
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except TimeoutError:
-        return True
-
 # %% ../nbs/04_training.ipynb #2a3468b3
 def describe_config(
     config: TrainingConfig,  # network and recipe
@@ -736,12 +618,6 @@ def describe_config(
     params = {**asdict(config), **asdict(config.cost), "hidden": list(config.hidden), "training_rows": n_rows}
     del params["cost"]
     return params | {"batch_size": config.rows_per_step(n_rows)}
-
-
-def list_packages() -> list[str]:  # "name==version", sorted
-    "List the installed packages: the environment of a run."
-    found = {f"{package.name}=={package.version}" for package in importlib.metadata.distributions()}
-    return sorted(found, key=str.lower)
 
 # %% ../nbs/04_training.ipynb #be68bc5c
 @contextlib.contextmanager

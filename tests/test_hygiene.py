@@ -149,7 +149,6 @@ CALLED_ELSEWHERE = {
     "details.worker_group": {"train_on_workers"},  # lesson 09b, on the road of lesson 04
     "scale": {"main", "score_frame"},  # a pod; somebody's Spark
     "workers": {"train_on_ray"},  # the RayJob of deploy/
-    "training": {"is_training"},  # fraud-demo doctor
 }
 
 

@@ -481,8 +481,8 @@ def test_a_run_that_still_trains_is_left_alone(road, settings):
     import mlflow
     from filelock import FileLock
 
+    from fraud_demo.details.run_origin import make_lock
     from fraud_demo.registry import close_runs, list_open_runs
-    from fraud_demo.training import make_lock
 
     seat = replace(settings, seat="alive")
     assert list_open_runs(seat) == []
