@@ -570,6 +570,9 @@ def log_served_model(
         flavor=SimpleNamespace(save_model=save_served_model, __name__="fraud_demo.training"),
         onnx_path=trained.onnx_path,
         example=pd.DataFrame(example.features[:3], columns=list(FEATURE_NAMES)),
+        step=max(
+            len(trained.history.get("loss", ())) - 1, 0
+        ),  # the last epoch, whose metrics the model's page shows
         metadata={
             "feature_names": list(FEATURE_NAMES),
             "threshold": trained.threshold,
@@ -577,6 +580,9 @@ def log_served_model(
         },
     )
     mlflow.log_metrics(trained.to_metrics(), model_id=info.model_id)
+    tags = mlflow.get_run(info.run_id).data.tags  # without them the page names somebody's login and kernel
+    origin = {key: tags[key] for key in ("mlflow.user", "mlflow.source.name") if key in tags}
+    mlflow.MlflowClient().set_logged_model_tags(info.model_id, origin)
     return info.model_id
 
 # %% ../nbs/04_training.ipynb #d25d3762

@@ -84,6 +84,10 @@ shorter = {"challenger": challenger, "extra_cost_per_1000": worse.cost_per_1000,
 challenger = replace(trained, run_id="other", history={"loss": [0.1] * 5}, fit_s=trained.fit_s / 4)
 shorter = {"challenger": challenger, "extra_cost_per_1000": 0.0, "share_of_time": 4.0}
 
+# %% ex-04-3 wrong: Give two decimals
+challenger = replace(trained, run_id="other", history={"loss": [0.1] * 5}, fit_s=0.254 * trained.fit_s)
+shorter = {"challenger": challenger, "extra_cost_per_1000": 0.0, "share_of_time": 0.3}
+
 # %% ex-04-3 wrong: training of section 6 itself
 shorter = {"challenger": trained, "extra_cost_per_1000": 0.0, "share_of_time": 1.0}
 

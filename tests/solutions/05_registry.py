@@ -1,6 +1,8 @@
 """Answers to the exercises of lesson 05: the solution, other right ones, and wrong ones with words of their feedback."""
 
 # %% ex-05-1
+import re
+
 refusal = {"promotion": promote(settings, register_worse(), split, cost), "rule": "cost"}
 measured, limit = (
     float(re.search(r"\d+\.\d+", text)[0]) for text in refusal["promotion"].table.rows[-1][1:3]
@@ -29,6 +31,14 @@ refusal = {
     "promotion": replace(refused, version="7", rules=(*refused.rules[:4], row)),
     "rule": "cost",
     "too_much": -5.0,
+}
+
+# %% ex-05-1 wrong: Give two decimals
+row = replace(refused.rules[4], measured="7.25 per 1,000", limit="at most 2.29, as version 1")
+refusal = {
+    "promotion": replace(refused, version="7", rules=(*refused.rules[:4], row)),
+    "rule": "cost",
+    "too_much": 5.0,
 }
 
 # %% ex-05-1 wrong: what was measured minus the limit
@@ -72,7 +82,7 @@ keys = {
     "mlflow": f"{where}/artifacts/model.onnx",
 }
 
-# %% ex-05-2 wrong: not a folder
+# %% ex-05-2 wrong: no model file
 keys = {"published": prefix, "mlflow": next(key for key in dict(files) if "/models/m-" in key)}
 
 # %% ex-05-2 wrong: Both keys are the same
@@ -90,7 +100,7 @@ keys = {
     "mlflow": next(key for key in dict(files) if "/models/m-" in key),
 }
 
-# %% ex-05-2 wrong: There is no object
+# %% ex-05-2 wrong: has no object with this key
 keys = {"published": f"{prefix}/{champion.version}/model.onnx", "mlflow": "1/models/m-1/artifacts/model.onnx"}
 
 # %% ex-05-2 wrong: other bytes

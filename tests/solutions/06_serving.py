@@ -89,6 +89,9 @@ saving = {"post_s": np.full(60, 0.004), "decide_s": pd.Series([0.002] * 50), "wi
 # %% ex-06-3 also
 saving = {"post_s": [0.0019] * 50, "decide_s": [0.002] * 50, "with_tls": "larger"}
 
+# %% ex-06-3 wrong: Both lists are the same
+saving = {"post_s": [0.002] * 50, "decide_s": [0.002] * 50, "with_tls": "larger"}
+
 # %% ex-06-3 wrong: two are swapped
 saving = {"post_s": [0.002] * 50, "decide_s": [0.004] * 50, "with_tls": "larger"}
 

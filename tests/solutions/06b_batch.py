@@ -108,6 +108,9 @@ seconds, hungrier = {1_000: 4.6, 1_000_000: 1.1}, 1_000
 # %% ex-06b-2 wrong: It is one of the two sizes
 seconds, hungrier = {1_000: 4.6, 1_000_000: 1.1}, 100_000
 
+# %% ex-06b-2 wrong: It must be
+seconds, hungrier = {1_000: 4291.7, 1_000_000: 1055.3}, 1_000_000
+
 # %% ex-06b-2 wrong: There is a time for 1,000
 seconds, hungrier = 4.6, 1_000_000
 
@@ -129,7 +132,7 @@ def score_all(path, scorer):
 # %% ex-06b-3 also
 def score_all(path, scorer):
     (batch,) = pa.Table.from_batches(pq.ParquetFile(path).iter_batches()).combine_chunks().to_batches()
-    return score_batch(batch, scorer).batch.column("fraud_probability")
+    return score_batch(batch, scorer).batch.select(["is_fraud", "fraud_probability"]).to_pydict()
 
 
 # %% ex-06b-3 also
@@ -174,7 +177,7 @@ def score_all(path, scorer):
     table = pa.Table.from_batches(
         [score_batch(batch, scorer).batch for batch in pq.ParquetFile(path).iter_batches(100)]
     )
-    return table.to_pandas()["fraud_probability"].round(1)
+    return table.to_pandas().round({"fraud_probability": 1})
 
 
 # %% ex-06b-3 wrong: stopped with AttributeError
@@ -187,11 +190,31 @@ def score_all(path, scorer):
     score_batch(next(pq.ParquetFile(path).iter_batches()), scorer)
 
 
-# %% ex-06b-3 wrong: It needs fraud_probability
+# %% ex-06b-3 wrong: no is_fraud
+def score_all(path, scorer):
+    batches = pq.ParquetFile(path).iter_batches(100)
+    return pd.concat([score_batch(batch, scorer).batch.to_pandas() for batch in batches])[
+        ["fraud_probability"]
+    ]
+
+
+# %% ex-06b-3 wrong: Nobody knows what a bad row is
+def score_all(path, scorer):
+    batches = pq.ParquetFile(path).iter_batches(100)
+    table = pd.concat([score_batch(batch, scorer).batch.to_pandas() for batch in batches])
+    return table.fillna({"is_fraud": 0})
+
+
+# %% ex-06b-3 wrong: An engine of this lesson writes files
+def score_all(path, scorer):
+    return pd.read_parquet(score_file(path, path.with_name("scored.parquet"), scorer).output)
+
+
+# %% ex-06b-3 wrong: Both new columns are wanted
 def score_all(path, scorer):
     return pd.read_parquet(path)
 
 
 # %% ex-06b-3 wrong: The scorer was never asked
 def score_all(path, scorer):
-    return np.zeros(len(pd.read_parquet(path)))
+    return pd.read_parquet(path).assign(fraud_probability=0.0, is_fraud=0)

@@ -47,18 +47,24 @@ second = explain_decision(far_payment, scorer.decide(far_payment), scorer, draw_
 
 # %% ex-06c-2
 amount = 0
-usual = Transaction(*background[0])
-nothing = explain_decision(usual, scorer.decide(usual), scorer, background[:1])
+usual = Transaction(*background[9])
+nothing = explain_decision(usual, scorer.decide(usual), scorer, background[9:10])
 
 # %% ex-06c-2 also
 amount = np.float64(0.0)
-usual = Transaction(*background[42].tolist())
-nothing = explain_decision(usual, scorer.decide(usual), scorer, background[[42]])
+place = int(np.argmax(scorer.score(background).fraud_probability))
+usual = Transaction(*background[place].tolist())
+nothing = explain_decision(usual, scorer.decide(usual), scorer, background[[place]])
 
 # %% ex-06c-2 also
-usual = Transaction(*map(float, background[-1]))
+usual = Transaction(*map(float, background[9]))
 nothing = explain_decision(usual, scorer.decide(usual), scorer, usual.to_array())
 amount = max(c.amount for c in nothing.contributions)
+
+# %% ex-06c-2 wrong: A fraud is wanted
+usual = Transaction(*background[0])
+amount = scorer.decide(usual).fraud_probability
+nothing = explain_decision(usual, scorer.decide(usual), scorer, background[:1])
 
 # %% ex-06c-2 wrong: compared with other rows
 amount = 0
@@ -71,17 +77,18 @@ nothing = explain_decision(payment, decision, scorer, payment.to_array())
 
 # %% ex-06c-2 wrong: Ask how large that difference is
 amount = 1 / 7
-usual = Transaction(*background[0])
-nothing = explain_decision(usual, scorer.decide(usual), scorer, background[:1])
+usual = Transaction(*background[9])
+nothing = explain_decision(usual, scorer.decide(usual), scorer, background[9:10])
 
-# %% ex-06c-2 wrong: It must be one number
-usual = Transaction(*background[0])
-nothing = explain_decision(usual, scorer.decide(usual), scorer, background[:1])
+# %% ex-06c-2 wrong: Give one number
+usual = Transaction(*background[9])
+nothing = explain_decision(usual, scorer.decide(usual), scorer, background[9:10])
 amount = [0] * 7
 
 # %% ex-06c-3
 by_size = {
-    rows: explain_decision(payment, decision, scorer, draw_background(rows)) for rows in (10, 100, 1_000)
+    rows: explain_decision(payment, decision, scorer, draw_background(1_000)[:rows])
+    for rows in (10, 100, 1_000)
 }
 amounts = {rows: {c.feature.name: c.amount for c in item.contributions} for rows, item in by_size.items()}
 far = {
@@ -90,7 +97,8 @@ far = {
 
 # %% ex-06c-3 also
 by_size = {
-    rows: explain_decision(payment, decision, scorer, draw_background(rows)) for rows in (10, 100, 1_000)
+    rows: explain_decision(payment, decision, scorer, draw_background(1_000)[:rows])
+    for rows in (10, 100, 1_000)
 }
 table = np.array(
     [
@@ -104,9 +112,16 @@ far = dict(zip((10, 100), np.abs(table[:2] - table[2]).max(axis=1).round(3), str
 by_size = {rows: explain_decision(payment, decision, scorer) for rows in (10, 100, 1_000)}
 far = {10: 0.0, 100: 0.0}
 
-# %% ex-06c-3 wrong: not percentage points
+# %% ex-06c-3 wrong: cut the first ones off
 by_size = {
     rows: explain_decision(payment, decision, scorer, draw_background(rows)) for rows in (10, 100, 1_000)
+}
+far = {10: 0.03, 100: 0.03}
+
+# %% ex-06c-3 wrong: not percentage points
+by_size = {
+    rows: explain_decision(payment, decision, scorer, draw_background(1_000)[:rows])
+    for rows in (10, 100, 1_000)
 }
 amounts = {rows: {c.feature.name: c.amount for c in item.contributions} for rows, item in by_size.items()}
 far = {
@@ -116,18 +131,21 @@ far = {
 
 # %% ex-06c-3 wrong: by feature name
 by_size = {
-    rows: explain_decision(payment, decision, scorer, draw_background(rows)) for rows in (10, 100, 1_000)
+    rows: explain_decision(payment, decision, scorer, draw_background(1_000)[:rows])
+    for rows in (10, 100, 1_000)
 }
 far = {10: 0.5, 100: 0.5}
 
 # %% ex-06c-3 wrong: is about another payment
 usual = Transaction(5, 1, 1, 1, 1, 0, 0)
 by_size = {
-    rows: explain_decision(usual, scorer.decide(usual), scorer, draw_background(rows))
+    rows: explain_decision(usual, scorer.decide(usual), scorer, draw_background(1_000)[:rows])
     for rows in (10, 100, 1_000)
 }
 far = {10: 0.0, 100: 0.0}
 
 # %% ex-06c-3 wrong: an explanation for 10, 100 and 1,000
-by_size = [explain_decision(payment, decision, scorer, draw_background(rows)) for rows in (10, 100, 1_000)]
+by_size = [
+    explain_decision(payment, decision, scorer, draw_background(1_000)[:rows]) for rows in (10, 100, 1_000)
+]
 far = {10: 0.0, 100: 0.0}

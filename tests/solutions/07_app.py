@@ -91,7 +91,7 @@ import requests
 
 from fraud_demo.serving import locate_model
 
-data = [float(value) for value in values.values()]
+data = edge.transaction.to_array()[0].tolist()
 tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32", "data": data}
 reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10).json()
 
@@ -101,11 +101,11 @@ import requests
 from fraud_demo.serving import locate_model
 
 tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32"}
-tensor["data"] = [list(result.transaction.to_array()[0].tolist())]
+tensor["data"] = [list(edge.transaction.to_array()[0].tolist())]
 reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10)
 
 # %% ex-07-3 also
-reply = decision.fraud_probability
+reply = edge.decision.fraud_probability
 
 # %% ex-07-3 wrong: The server refused
 import requests
@@ -124,11 +124,20 @@ data = [57.9, 0.3, 1.9, 1, 1, 0, 0]
 tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32", "data": data}
 reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10).json()
 
+# %% ex-07-3 wrong: in their order
+import requests
+
+from fraud_demo.serving import locate_model
+
+data = edge.transaction.to_array()[0].tolist()
+tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32", "data": [data[1], data[0], *data[2:]]}
+reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10).json()
+
 # %% ex-07-3 wrong: must be between 0 and 1
-reply = 100 * result.decision.fraud_probability
+reply = 100 * edge.decision.fraud_probability
 
 # %% ex-07-3 wrong: one number each for one payment
 reply = {"inputs": []}
 
 # %% ex-07-3 wrong: It must be one number
-reply = result.verdict
+reply = edge.verdict

@@ -81,7 +81,7 @@ first_column = WATCHED[int(seen.is_drift[first_day].argmax())]
 does_harm = seen.find_first(seen.is_costly, 14) is not None
 
 # %% ex-08-3 also
-my_shift = SHIFTS["chip campaign"]
+my_shift = Shift("more chips", lambda rng, table: spread_chips(rng, table))
 seen = replays["chip campaign"]
 first_column = "used_chip"
 does_harm = bool(seen.is_costly[14:].any())
@@ -93,6 +93,18 @@ online_stream = generate_stream(weeks, "all online", rows_per_day)
 seen = replay(reference, online_stream, scorer.score(online_stream), limits, champion.cost)
 first_column = "online_order"
 does_harm = seen.is_costly[14:].any()
+
+# %% ex-08-3 wrong: That is a change of the lesson
+my_shift, seen, first_column, does_harm = (
+    SHIFTS["chip campaign"],
+    replays["chip campaign"],
+    "used_chip",
+    False,
+)
+
+# %% ex-08-3 wrong: The replay shows another change
+my_shift = Shift("all online", lambda rng, table: table.assign(online_order=np.float32(1)))
+seen, first_column, does_harm = replays["chip campaign"], "used_chip", False
 
 # %% ex-08-3 wrong: Others use that table
 my_shift = Shift("chips", lambda rng, table: table.__setitem__("used_chip", 1.0) or table)
@@ -130,19 +142,20 @@ seen, first_column, does_harm = (
 
 # %% ex-08-3 wrong: it was still within its limit
 my_shift, seen, first_column, does_harm = (
-    SHIFTS["chip campaign"],
+    Shift("more chips", lambda rng, table: spread_chips(rng, table)),
     replays["chip campaign"],
     "distance_from_home",
     False,
 )
 
 # %% ex-08-3 wrong: Look at `is_costly`
-my_shift, seen, first_column = SHIFTS["chip campaign"], replays["chip campaign"], "used_chip"
+my_shift = Shift("more chips", lambda rng, table: spread_chips(rng, table))
+seen, first_column = replays["chip campaign"], "used_chip"
 does_harm = not seen.is_costly[14:].any()
 
 # %% ex-08-3 wrong: Write True or False
 my_shift, seen, first_column, does_harm = (
-    SHIFTS["chip campaign"],
+    Shift("more chips", lambda rng, table: spread_chips(rng, table)),
     replays["chip campaign"],
     "used_chip",
     "a little",

@@ -21,6 +21,21 @@ def predict_from(small, large, many):
     return round(large[1] + (many - large[0]) / rate)
 
 
+# %% ex-09-1 wrong: More rows take more time
+def predict_from(small, large, many):
+    return 10_002.0
+
+
+# %% ex-09-1 wrong: divide by them
+def predict_from(small, large, many):
+    return many * (large[0] - small[0]) / (large[1] - small[1])
+
+
+# %% ex-09-1 wrong: counted twice
+def predict_from(small, large, many):
+    return small[1] + many * (large[1] - small[1]) / (large[0] - small[0])
+
+
 # %% ex-09-1 wrong: The small run scores rows, too
 def predict_from(small, large, many):
     return small[1] + many * (large[1] - small[1]) / large[0]

@@ -34,6 +34,16 @@ def combine(means, variances):
     return means.mean(), (variances + means**2).mean()
 
 
+# %% ex-09b-1 wrong: without `ddof`
+def combine(means, variances):
+    return means.mean(), variances.mean() + means.var(ddof=1)
+
+
+# %% ex-09b-1 wrong: Return the mean first
+def combine(means, variances):
+    return variances.mean() + means.var(), means.mean()
+
+
 # %% ex-09b-1 wrong: have another mean
 def combine(means, variances):
     return means.sum(), variances.sum()
@@ -97,6 +107,9 @@ one, many = (
     for nodes in (1, 64)
 )
 growth = {"one node": 1 / one, "64 nodes": 1 / many}
+
+# %% ex-09b-3 wrong: You give 2 for both
+growth = {"one node": 2, "64 nodes": 2}
 
 # %% ex-09b-3 wrong: This is what was added
 growth = {"one node": one, "64 nodes": 100 * (many - 1)}

@@ -1,6 +1,7 @@
 """Answers to the exercises of lesson 10b: the solution, other right ones, and wrong ones with words of their feedback."""
 
 # %% ex-10b-1
+point_service(practice, before, project, settings, timeout_s=0)
 yours, mine = read_service(practice, project), read_service(practice, project)
 folder = f"models/{project.model}/version-"
 outcome = {"refused": "nobody", "named": "none"}
@@ -51,7 +52,7 @@ calls = {name: step.capitalize() + "." for name, step in zip(("print_move", "dry
 # %% ex-10b-2 wrong: asks nobody
 calls = {"print_move": steps[1], "dry run": steps[0], "timeout_s=0": steps[2]}
 
-# %% ex-10b-2 wrong: look for `dryRun`
+# %% ex-10b-2 wrong: below its dry run
 calls = {"print_move": steps[0], "dry run": steps[0], "timeout_s=0": steps[2]}
 
 # %% ex-10b-2 wrong: it is where it was

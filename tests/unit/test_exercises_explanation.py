@@ -54,14 +54,17 @@ def test_second_payment_is_right_for_any_model(weights):
 def test_any_row_compared_with_itself_is_right(row, weights, zero):
     scorer, payment = Rule(weights), Transaction(*BACKGROUND[row])
     nothing = explain(scorer, payment, BACKGROUND[row : row + 1])
-    assert judge("ex-06c-2", zero, nothing, BACKGROUND).is_right
+    feedback = judge("ex-06c-2", zero, nothing, BACKGROUND)
+    assert feedback.is_right == (nothing.base > 0.5) and (
+        feedback.is_right or "A fraud is wanted" in str(feedback)
+    )
     assert judge("ex-06c-2", 0.2, nothing, BACKGROUND).state == "not yet"
 
 
 @given(st.builds(Transaction, *[st.floats(0, 100)] * 3, *[st.integers(0, 1)] * 4), st.integers(2, 9))
 @settings(deadline=None, max_examples=15)
 def test_any_payment_with_three_backgrounds_is_right(payment, digits):
-    by_size = {rows: explain(SCORER, payment, draw_background(rows)) for rows in (10, 100, 1_000)}
+    by_size = {rows: explain(SCORER, payment, draw_background(1_000)[:rows]) for rows in (10, 100, 1_000)}
     amounts = {rows: {c.feature.name: c.amount for c in item.contributions} for rows, item in by_size.items()}
     far = {
         n: round(max(abs(amounts[n][f] - amounts[1_000][f]) for f in FEATURE_NAMES), digits)

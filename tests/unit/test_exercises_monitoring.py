@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fraud_demo.core import FEATURE_NAMES
 from fraud_demo.data import generate_transactions
-from fraud_demo.monitoring import SHIFTS, WATCHED, Replay, Shift, choose_limits
+from fraud_demo.monitoring import SHIFTS, WATCHED, Replay, Shift, choose_limits, generate_stream, replay
+from fraud_demo.serving import Scores
 from fraud_demo.workshop.checks import judge
 from tests.unit.odd_answers import ODD
 
@@ -33,25 +35,61 @@ def test_limits_of_another_simulation_are_right(reference, seed, books):
     assert judge("ex-08-1", small, large, 50 * books, reference).state == "not yet"
 
 
-@given(st.sampled_from(WATCHED), st.integers(14, 41), st.booleans(), st.floats(1.1, 9))
-@settings(deadline=None, max_examples=20)
-def test_any_change_with_its_replay_is_right(column, day, is_harmful, factor):
-    shift = Shift(
-        "prices",
-        lambda rng, table: table.assign(
-            ratio_to_median_purchase_price=table["ratio_to_median_purchase_price"] * np.float32(factor)
-        ),
-    )
-    seen = see(column, day, is_harmful)
-    assert judge("ex-08-3", shift, seen, column, is_harmful).is_right
-    assert judge("ex-08-3", shift, seen, column, not is_harmful).state == "not yet"
-    other = next(name for name in WATCHED if name != column)
-    assert judge("ex-08-3", shift, seen, other, is_harmful).state == "not yet"
+@pytest.fixture(scope="module")
+def judge_changes():
+    """Return what replays a change as the lesson does, with labels that the model knows."""
+    table = generate_transactions(50_000, seed=9)
+    reference = table.assign(fraud_probability=table["fraud"].astype(float), is_fraud=table["fraud"] == 1)
+    limits = choose_limits(reference, 1000)
+
+    def replay_change(shift):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(SHIFTS, "mine", shift)
+            stream = generate_stream(5, "mine", 1000, seed=3)
+        flags = stream["fraud"].to_numpy() == 1
+        return replay(reference, stream, Scores(flags.astype(np.float32), flags, 0.5, "1"), limits)
+
+    return replay_change
 
 
-@pytest.mark.parametrize("name", [name for name in SHIFTS if name not in ("none", "label rule")])
-def test_changes_of_the_lesson_are_right(name):
-    assert judge("ex-08-3", SHIFTS[name], see("used_chip"), "used_chip", False).is_right
+def change(name, factor):
+    """Multiply an amount, or set a flag for a share of the payments."""
+
+    def apply(rng, table):
+        is_flag = name in FEATURE_NAMES[3:]
+        some = rng.random(len(table)) < min(factor / 9, 1)
+        values = np.where(some, 1, table[name]) if is_flag else table[name] * factor
+        return table.assign(**{name: values.astype(np.float32)})
+
+    return Shift(f"{name} is another", apply)
+
+
+@given(st.sampled_from(FEATURE_NAMES), st.floats(2, 9))
+@settings(deadline=None, max_examples=12)
+def test_any_change_with_its_replay_is_right(judge_changes, name, factor):
+    shift = change(name, factor)
+    seen = judge_changes(shift)
+    days = np.flatnonzero(seen.is_drift[14:].any(axis=1))
+    assume(len(days))
+    columns = [c for c, found in zip(WATCHED, seen.is_drift[14 + days[0]], strict=True) if found]
+    is_harmful = bool(seen.is_costly[14:].any())
+    for column in columns:
+        assert judge("ex-08-3", shift, seen, column, is_harmful).is_right
+    assert judge("ex-08-3", shift, seen, columns[0], not is_harmful).state == "not yet"
+    for column in set(WATCHED) - set(columns):
+        assert judge("ex-08-3", shift, seen, column, is_harmful).state == "not yet"
+
+
+def test_the_replay_of_another_change_is_not(judge_changes):
+    mine, other = change("distance_from_home", 5), change("used_chip", 5)
+    feedback = judge("ex-08-3", mine, judge_changes(other), "used_chip", False)
+    assert "The replay shows another change" in str(feedback)
+
+
+@pytest.mark.parametrize("name", [name for name in SHIFTS if name != "none"])
+def test_a_change_of_the_lesson_is_not_your_own(name):
+    feedback = judge("ex-08-3", SHIFTS[name], see("used_chip"), "used_chip", False)
+    assert "That is a change of the lesson" in str(feedback)
 
 
 @given(st.sampled_from([" used_pin_number", "PIN entered", ["used_pin_number"]]))
@@ -61,7 +99,7 @@ def test_forms_of_a_name_are_right(name):
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_odd_answers_get_a_sentence(odd, reference):
-    shift = SHIFTS["chip campaign"]
+    shift = Shift("more chips", SHIFTS["chip campaign"].change)
     steps = {"harmless": "note it in the report", "unknown": "get labels first", "harmful": odd}
     judged = [judge("ex-08-1", odd, 0.001, 18, reference), judge("ex-08-1", 0.0168, odd, 18, reference), judge("ex-08-1", 0.0168, 0.001, odd, reference),
               judge("ex-08-2", odd, "down"), judge("ex-08-2", "used_pin_number", odd), judge("ex-08-3", odd, see("used_chip"), "used_chip", False),

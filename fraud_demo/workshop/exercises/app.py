@@ -28,8 +28,15 @@ def check_example(
     is_one = isinstance(name, str) and all(hasattr(payment, feature.name) for feature in FEATURES)
     require(is_one, f"The first example is {describe(example)}.", "An example is a name and a transaction.",
             "Make it with `Example(name, transaction)`.")  # fmt: skip
-    require(name not in [known.name for known in EXAMPLES], f"The first example is {name!r}.",
+    known = next((item.transaction for item in EXAMPLES if item.name == name), None)
+    require(known != payment, f"The first example is {name!r}.",
             "The form fills its fields from its first example, and this one is not yours.", "Put yours before the others.")  # fmt: skip
+    require(
+        known is None,
+        f"The name {name!r} is taken.",
+        "An example of the demo has it.",
+        "Say in other words what happened.",
+    )
     require(
         name.strip(),
         "Your example has an empty name.",
@@ -59,7 +66,7 @@ def check_form(
     lost = [item.name for item in EXAMPLES if item.name not in names]
     require(
         not lost,
-        f"Your form has lost {lost[:1]}.",
+        f"Your form has lost {len(lost)} of the demo's {len(EXAMPLES)} examples.",
         "The examples of the demo stay.",
         "Put them behind yours.",
     )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'SIZES', 'GROUP', 'BAD', 'StandInScorer', 'read_text', 'list_rejected', 'name_fault', 'read_expected',
-           'check_faults', 'check_spoiled', 'check_sizes', 'write_sample', 'read_probabilities', 'check_engine']
+           'check_faults', 'check_spoiled', 'check_sizes', 'write_sample', 'read_results', 'check_engine']
 
 # %% ../../../nbs/workshop/exercises/batch.ipynb #22152c0f
 import csv
@@ -154,7 +154,7 @@ def check_sizes(
     require(isinstance(seconds, dict) and set(SIZES) <= set(seconds), f"You gave {describe(seconds)}.",
             "There is a time for 1,000 and one for 1,000,000.", "Keep the braces of the stub.")  # fmt: skip
     small, large = (
-        read_number(getattr(seconds[size], "seconds", seconds[size]), f"The time for {size:,}", 0, 86400)
+        read_number(getattr(seconds[size], "seconds", seconds[size]), f"The time for {size:,}", 0, 600)
         for size in SIZES
     )
     require(small > 0 and large > 0, f"Your times are {small:g} s and {large:g} s.", "Work takes time.",
@@ -193,10 +193,10 @@ def write_sample(
     return wanted
 
 
-def read_probabilities(
-    answer: Any,  # a table, batches, a dictionary of columns, or a column
-) -> np.ndarray:  # [n] NaN where there is none
-    "Read the fraud probabilities out of whatever the reader returns."
+def read_results(
+    answer: Any,  # a table, batches, or a dictionary of columns
+) -> tuple[np.ndarray, np.ndarray]:  # [n] fraud probabilities and [n] flags, NaN where there is none
+    "Read the two new columns out of whatever table the reader returns."
     pyarrow = import_extra("pyarrow", "data")
     parts = answer if isinstance(answer, list | tuple) else [answer]
     require(not any(hasattr(part, "rejected") for part in parts), f"You return {describe(answer)}.",
@@ -205,17 +205,18 @@ def read_probabilities(
         answer = pyarrow.Table.from_batches(parts)
     if isinstance(answer, pyarrow.Table):
         answer = answer.to_pandas()
-    if isinstance(answer, dict) or hasattr(answer, "columns"):
-        require(RESULTS[0] in answer, f"Your table has the columns {', '.join(map(str, answer))}."[:160],
-                f"It needs {RESULTS[0]}.", "Return what `score_batch` gives, and not what went in.")  # fmt: skip
-        answer = answer[RESULTS[0]]
+    require(isinstance(answer, dict) or hasattr(answer, "columns"), f"You return {describe(answer)}.",
+            "A table of the file's rows is wanted.", "Return one table behind the loop.")  # fmt: skip
+    missing = [name for name in RESULTS[:2] if name not in answer]
+    require(not missing, f"Your table has {len(list(answer))} columns and no {' and no '.join(missing)}.",
+            "Both new columns are wanted.", "Return what `score_batch` gives, and not what went in.")  # fmt: skip
     try:
-        values = np.asarray(answer, np.float64)
+        probabilities, flags = (np.asarray(answer[name], np.float64) for name in RESULTS[:2])
     except (TypeError, ValueError):
-        values = np.array(np.nan)
-    require(values.ndim == 1, f"You return {describe(answer)}.", "A table of the file's rows is wanted.",
-            "Return one table behind the loop.")  # fmt: skip
-    return values
+        flags = np.array(np.nan)
+    require(flags.ndim == 1, f"You return {describe(answer)}.", "A new column is no column of numbers.",
+            "Return what `score_batch` gives, unchanged.")  # fmt: skip
+    return probabilities, flags
 
 # %% ../../../nbs/workshop/exercises/batch.ipynb #a96594f7
 @exercise("ex-06b-3")
@@ -226,12 +227,15 @@ def check_engine(
     with TemporaryDirectory() as folder:
         path, scorer = Path(folder) / "sample.parquet", StandInScorer()
         wanted = write_sample(path)
-        values = read_probabilities(call(score_all, path, scorer))
+        values, flags = read_results(call(score_all, path, scorer))
+        left = sorted(item.name for item in Path(folder).iterdir() if item != path)
     n, found = len(wanted), f"For a file of {len(wanted)} rows you return {len(values)}."
     require(len(values) != n - len(BAD), found, "Two of its rows are bad, and a bad row keeps its place.",
             "Keep the rows that have no score.")  # fmt: skip
     require(len(values) == n, found, "Every row of every batch is wanted.",
             "Collect what each batch gives, and join it behind the loop.")  # fmt: skip
+    require(not left, f"You leave the file {left[0] if left else ''}.", "An engine of this lesson writes files; yours needs none.",
+            "Call `score_batch` for each batch of the file.")  # fmt: skip
     require(scorer.rows, "The scorer was never asked.", "Its answers are what is wanted.",
             "Hand the scorer that you get to `score_batch`.")  # fmt: skip
     is_same = np.isclose(values, wanted, atol=1e-5, equal_nan=True)
@@ -240,6 +244,9 @@ def check_engine(
             "Join the batches in the order in which you read them.")  # fmt: skip
     found = f"Row {BAD[0]} has a chip flag of 2, and you return {values[BAD[0]]:.3f} for it."
     require(np.isnan(values[list(BAD)]).all(), found, "A row that cannot be scored has no fraud probability.",
+            "Leave the nulls of `score_batch` as they are.")  # fmt: skip
+    found = f"Row {BAD[0]} has no fraud probability, and you call it {'fraud' if flags[BAD[0]] == 1 else 'legitimate'}."
+    require(np.isnan(flags[list(BAD)]).all(), found, "Nobody knows what a bad row is.",
             "Leave the nulls of `score_batch` as they are.")  # fmt: skip
     row = int(np.argmin(is_same))
     require(is_same.all(), f"Row {row} has {values[row]:.4f}, and its scorer said {wanted[row]:.4f}.",

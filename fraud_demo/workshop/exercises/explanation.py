@@ -13,7 +13,7 @@ import numpy as np
 
 from ...core import FEATURE_NAMES, FEATURES, Transaction
 from ...explanation import draw_background
-from ...serving import Scorer
+from ...serving import Scorer, ask_for
 from ..checks import describe, exercise, read_number, require
 
 # %% ../../../nbs/workshop/exercises/explanation.ipynb #f6c73761
@@ -79,6 +79,12 @@ def check_nothing(
     background: np.ndarray,  # [k, 7] the lesson's
 ) -> str:  # what the answer shows
     "Check the explanation of a payment that is compared with itself."
+    require(
+        np.ndim(amount) == 0 and amount is not None,
+        f"You expect {describe(amount)}.",
+        "All seven are the same.",
+        "Give one number.",
+    )
     expected, found = (
         read_number(amount, "The amount that you expect"),
         read_explanation(nothing, "The explanation"),
@@ -86,7 +92,10 @@ def check_nothing(
     row = np.array([found[name].value for name in FEATURE_NAMES])
     is_there = np.isclose(np.asarray(background), row, rtol=1e-4, atol=1e-4).all(axis=1).any()
     require(is_there, f"Your payment was made {row[0]:g} km from home, and no row of the background has its seven values.",
-            "The payment must be one of the rows.", "Choose a row of `background`, and make a transaction of it.")  # fmt: skip
+            "The payment must be one of the rows.", "Make a transaction of `background[9]`.")  # fmt: skip
+    says = nothing.base + sum(item.amount for item in found.values())
+    require(says > 0.5, f"The model says {says:.4f} about your payment.", "A fraud is wanted, or there is little to wonder about.",
+            "Make a transaction of `background[9]`.")  # fmt: skip
     largest = max((item.amount for item in found.values()), key=abs)
     require(abs(largest) < 1e-4, f"A contribution is {largest:+.3f}.", "The row was compared with other rows, too.",
             "Hand over a background of one row, of the shape [1, 7].")  # fmt: skip
@@ -114,10 +123,12 @@ def check_backgrounds(
         is_same = all(np.isclose(items[name].value, value) for name, value in payment.items())
         require(is_same, f"The explanation for {rows:,} is about another payment.", "Only the background may differ.",
                 "Explain `payment` with each of the three.")  # fmt: skip
-        base = float(scorer.score(draw_background(rows)).fraud_probability.mean(dtype=np.float64))
+        with ask_for("explanation"):
+            scores = scorer.score(draw_background(ROWS[-1])[:rows])
+        base = float(scores.fraud_probability.mean(dtype=np.float64))
         require(abs(by_size[rows].base - base) < 1e-4, f"The explanation for {rows:,} begins at {by_size[rows].base:.4f}.",
-                f"The first {rows:,} ordinary payments have a mean of {base:.4f}.",
-                "Draw a background of this size with `draw_background`.")  # fmt: skip
+                f"The first {rows:,} of the 1,000 payments have a mean of {base:.4f}.",
+                "Draw once with `draw_background(1_000)`, and cut the first ones off.")  # fmt: skip
         amounts[rows] = {name: item.amount for name, item in items.items()}
     return amounts
 
@@ -142,5 +153,8 @@ def check_sizes(
                 "Give a part of one, and not percentage points.")  # fmt: skip
         require(abs(given - wanted) <= fits, found, "One feature is farther off, or none is so far.",
                 "Take the differences by feature name, because the order of the contributions may change.")  # fmt: skip
-    near = max(abs(amounts[100][name] - amounts[1_000][name]) for name in FEATURE_NAMES)
-    return f"With 100 payments a contribution is {near:.3f} off, so its second digit means little; ten times as precise costs a hundred times the payments."
+    off = {
+        rows: max(abs(amounts[rows][name] - amounts[1_000][name]) for name in FEATURE_NAMES)
+        for rows in ROWS[:2]
+    }
+    return f"With 10 payments a contribution is {off[10]:.3f} off, and with 100 still {off[100]:.3f}: its second digit means little unless the background is large."

@@ -66,8 +66,13 @@ def check_refusal(
         read,
         "Take what was measured first, then subtract the limit.",
     )
-    require(abs(given - (measured - limit)) < 0.011, f"Your excess is {given:g}.", read,
-            "Give what was measured minus the limit, per 1,000 transactions.")  # fmt: skip
+    off = abs(given - (measured - limit))
+    step = (
+        "Give two decimals."
+        if off < 0.1
+        else "Give what was measured minus the limit, per 1,000 transactions."
+    )
+    require(off < 0.011, f"Your excess is {given:g}.", read, step)
     return f"{given:.2f} per 1,000 too much, and the champion stays. The refused version keeps the reason as a tag."
 
 # %% ../../../nbs/workshop/exercises/registry.ipynb #ddd76aa6
@@ -92,8 +97,8 @@ def check_keys(
     parts = zip(("published", "mlflow"), read_parts(keys, "published", "mlflow"), strict=True)
     published, mlflow = (read_key(given, what) for what, given in parts)
     for what, key in (("published", published), ("mlflow", mlflow)):
-        require(key.endswith("/model.onnx"), f"The {what} key is {describe(key)}.", "A key names a file, not a folder.",
-                "Give the whole key, up to model.onnx.")  # fmt: skip
+        require(key.endswith("/model.onnx"), f"The {what} key is {describe(key)}.", "That is no model file.",
+                "Give a whole key that ends with model.onnx.")  # fmt: skip
     require(mlflow != published, "Both keys are the same.", "MLflow keeps a copy of its own.",
             "Look for a key with models/m- in it.")  # fmt: skip
     right = f"{prefix}/{champion.version}/model.onnx"
@@ -102,7 +107,7 @@ def check_keys(
     require(published == right, f"The published key is {describe(published)}.",
             f"It is not where version {champion.version} was published.", "Compare it with what publish returned.")  # fmt: skip
     data, wanted = read(mlflow), champion.tags["onnx_digest"]
-    require(data is not None, f"There is no object {describe(mlflow)}.", "The bucket's listing does not have it.",
+    require(data is not None, f"The mlflow key is {describe(mlflow)}.", "The bucket has no object with this key.",
             "Copy a key from the listing.")  # fmt: skip
     require(hashlib.sha256(data).hexdigest() == wanted, "The mlflow key holds a file of the same kind and other bytes.",
             "Its digest is not the registered one.", "Take the folder of the Model ID, which Source Model on the version's page leads to.")  # fmt: skip

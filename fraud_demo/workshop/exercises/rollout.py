@@ -16,7 +16,8 @@ WINNERS = ("yours", "mine", "nobody")
 REFUSED = {  # who is refused, and hints for who names another
     "refused": ("mine", {
         "yours": "The first write found the count that it had read: look at which write came second.",
-        "nobody": "Both were read with the same count, and the first write raised it: run both lines again.",
+        "nobody": "Both were read with the same count, and the first write raised it, unless the pointer stood there already: "
+                  "put it back to `before`, and run all lines again.",
     })
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ CALLS = {  # call to how far it goes, and hints for who says something else
         STEPS[2]: "Look at the pointer after the call: it is where it was.",
     }),
     "dry run": (STEPS[1], {
-        STEPS[0]: "Text alone could not say that the cluster accepts it: look for `dryRun` in what is sent.",
+        STEPS[0]: "Text alone could not say that the cluster accepts it: read what the lesson says below its dry run.",
         STEPS[2]: "Look at the pointer after the call: it is where it was.",
     }),
     "timeout_s=0": (STEPS[2], {

@@ -33,6 +33,13 @@ def explain_miss(
     for factor, unit in ((60, "minutes"), (3600, "hours"), (1e-3, "milliseconds")):
         if all(abs(t * factor - m) <= 1e-2 * m for t, m in pairs):
             return f"These are {unit}.", "Give seconds."
+    if is_near(told[0], told[1]):
+        return "More rows take more time.", "Use the number of rows that you are given."
+    if told[1] > 1e6 * measured[1]:
+        return "That is years.", "Where you have rows per second, divide by them."
+    if is_near(told[1] - told[0], measured[1] - measured[0]) and told[0] > measured[0]:
+        return ("The rows of the small run are counted twice: its seconds are more than the start.",
+                "Take away from them what its rows took.")  # fmt: skip
     if is_near(told[0], measured[0]):
         return ("What fits the small run does not fit the large one.",
                 "Look at what you multiply: more rows do not start the engine again.")  # fmt: skip

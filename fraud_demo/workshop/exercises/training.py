@@ -119,6 +119,7 @@ def check_comparison(
     times = f"Your challenger took {challenger.fit_s:.2f} s in fit, the full training {trained.fit_s:.2f} s."
     wanted = challenger.fit_s / trained.fit_s
     step = "Divide the challenger's time by the other one; a half is 0.5."
+    step = "Give two decimals." if abs(share - wanted) < 0.06 else step
     require(is_near(share, wanted), f"Your share of the time is {share:g}.", times, step)
     verdict = "worse: the gate of lesson 05 would refuse it" if ours > theirs else "no worse on these rows"
     return f"{costs} It took {wanted:.0%} of the time, and it is {verdict}."
