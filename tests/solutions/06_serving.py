@@ -49,8 +49,11 @@ payload = {"inputs": [{**tensor, "datatype": "FP64", "shape": [2, 7], "data": le
 # %% ex-06-1 wrong: Look up the name there
 payload = {"inputs": [{**tensor, "name": "input", "shape": [2, 7], "data": legitimate + fraudulent}]}
 
-# %% ex-06-1 wrong: belongs to neither row
+# %% ex-06-1 wrong: Both rows are the same
 payload = {"inputs": [{**tensor, "shape": [2, 7], "data": legitimate + legitimate}]}
+
+# %% ex-06-1 wrong: belongs to neither row
+payload = {"inputs": [{**tensor, "shape": [2, 7], "data": legitimate + [15.7, *fraudulent[1:]]}]}
 
 # %% ex-06-2
 sides = {"A": "address", "B": "request", "C": "address", "D": "server"}

@@ -56,7 +56,7 @@ moved, direction = "distance_from_home", "up"
 # %% ex-08-2 wrong: PSI has no sign
 moved, direction = "used_pin_number", "up"
 
-# %% ex-08-2 wrong: It must be one of ('up', 'down')
+# %% ex-08-2 wrong: It must be one of up, down
 moved, direction = "used_pin_number", "less"
 
 # %% ex-08-2 wrong: It must be one of distance_from_home
@@ -135,7 +135,7 @@ my_shift = Shift(
     "one meter", lambda rng, table: table.assign(distance_from_home=table["distance_from_home"] + 0.001)
 )
 seen, first_column, does_harm = (
-    replace(replays["chip campaign"], is_drift=np.zeros_like(replays["chip campaign"].is_drift)),
+    replace(replays["none"], is_drift=np.zeros_like(replays["none"].is_drift)),
     "used_chip",
     False,
 )
