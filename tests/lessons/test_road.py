@@ -477,6 +477,25 @@ def test_training_killed_half_way_leaves_nothing_that_looks_finished(road, momen
     assert "run " not in road.run("doctor", FRAUD_DEMO_SEAT=seat).stdout
 
 
+def test_page_of_a_model_shows_its_last_epoch_and_nobodys_login(road):
+    """MLflow's own choice is the first epoch, whoever started the kernel, and its folder."""
+    url = road.url("mlflow")
+    query = {"experiment_ids": [find_runs(url)[0]["info"]["experiment_id"]]}
+    found = requests.post(f"{url}/api/2.0/mlflow/logged-models/search", json=query, timeout=30).json()[
+        "models"
+    ]
+    lengths = []
+    for model in found:
+        tags = {tag["key"]: tag["value"] for tag in model["info"]["tags"]}
+        assert (tags["mlflow.user"], tags["mlflow.source.name"]) == ("workshop", "fraud_demo.training")
+        [loss] = [metric for metric in model["data"]["metrics"] if metric["key"] == "val_loss"]
+        run = {"run_id": model["info"]["source_run_id"], "metric_key": "val_loss"}
+        epochs = ask_mlflow(url, "metrics/get-history", **run)["metrics"]
+        assert loss["value"] == epochs[-1]["value"]
+        lengths.append(len(epochs))
+    assert max(lengths) > 1
+
+
 def test_a_run_that_still_trains_is_left_alone(road, settings):
     import mlflow
     from filelock import FileLock
