@@ -242,7 +242,13 @@ def open_writer(
 
 # %% ../nbs/06b_batch.ipynb #940a628c
 PROBE = np.array(
-    [[57.877857, 0.31114, 1.94594, 1, 1, 0, 0], [15.694986, 175.98918, 0.855623, 1, 0, 0, 1]], np.float32
+    [
+        [57.877857, 0.31114, 1.94594, 1, 1, 0, 0],
+        [15.694986, 175.98918, 0.855623, 1, 0, 0, 1],
+        [8, 0.5, 4, 1, 0, 0, 1],
+        [8, 0.5, 3.5, 1, 0, 0, 1],
+    ],
+    np.float32,
 )
 FORMAT = 1  # of the kept scores
 
@@ -261,7 +267,7 @@ def identify_file(
 # %% ../nbs/06b_batch.ipynb #269f5605
 def identify_model(
     scorer: Scorer,  # who scores
-) -> list:  # version, threshold, two probabilities
+) -> list:  # version, threshold, four probabilities
     "Ask a model who it is."
     scores = scorer.score(PROBE)
     return [scores.model_version, scores.threshold, scores.fraud_probability.tolist()]

@@ -15,7 +15,7 @@ from math import comb
 
 import numpy as np
 
-from .core import FEATURE_NAMES, FEATURES, Decision, Feature, ServiceError, Transaction
+from .core import FEATURE_NAMES, FEATURES, Decision, Feature, ServiceError, Transaction, check_array
 from .data import generate_transactions
 from .serving import Scorer, ask_for
 
@@ -195,9 +195,9 @@ def explain_decision(
     decision: Decision,  # what the scorer said about it
     scorer: Scorer,  # who said it
     background: np.ndarray | None = None,  # [k, 7] float32; None: `draw_background()`
-) -> Explanation:  # ServiceError when the scorer cannot answer, or another version does
+) -> Explanation:  # InputError for another background, ServiceError when no scorer or another version answers
     "Say why a decision is what it is: exact Shapley values, and the single changes that turn it."
-    background = draw_background() if background is None else background
+    background = draw_background() if background is None else check_array(background)
     row = transaction.to_array()[0]
     repeats, (varied, places) = find_repeats(row, background), vary_row(row)
     is_new = repeats == np.arange(len(COALITIONS))[:, None]

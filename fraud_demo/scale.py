@@ -372,13 +372,15 @@ def check_call(
     source: Folder,  # shards
     target: Folder,  # parts
     engine: str,  # who does it
-    piece: tuple[int, int],  # number of the slice from 0, and how many there are
+    own_slice: tuple[int, int],  # number of the slice from 0, and how many there are
 ) -> None:  # InputError when this cannot work
     "Check a call before any work is done."
     if engine not in ENGINES:
         raise InputError(f"There is no engine {engine}.", "It says who scores.", f"Use {', '.join(ENGINES)}.")
-    if not 0 <= piece[0] < piece[1]:
-        raise InputError(f"There is no slice {piece[0]} of {piece[1]}.", "They count from 0.", "Correct it.")
+    if not 0 <= own_slice[0] < own_slice[1]:
+        raise InputError(
+            f"There is no slice {own_slice[0]} of {own_slice[1]}.", "They count from 0.", "Correct it."
+        )
     if source.uri.rstrip("/") == target.uri.rstrip("/"):
         raise InputError("Source and target are one folder.", "Shards would be lost.", "Name another target.")
     with explain_storage(source.uri):
@@ -397,7 +399,7 @@ def score_dataset(
     engine: str = "process",  # process, pool or ray
     workers: int | None = None,  # processes or actors; None: as many as there are cores
     address: str | None = None,  # of a Ray cluster; None: on this machine
-    piece: tuple[int, int] = (0, 1),  # slice of the shards: its number from 0, and how many there are
+    own_slice: tuple[int, int] = (0, 1),  # slice of the shards: its number from 0, and how many there are
     progress: Callable[[int, int], None] | None = None,  # called with shards done, and shards to do
 ) -> DatasetScores:  # InputError for a wrong call, ServiceError when the folders cannot be reached
     "Score what is not scored yet of a folder; shards that fail are named in the result."
@@ -407,11 +409,11 @@ def score_dataset(
         open_folder(target),
         load_model(model),
     )
-    check_call(source, target, engine, piece)
+    check_call(source, target, engine, own_slice)
     open_scorer(model)  # a file that is no model fails here, and once
     with explain_storage(target.uri):
         tasks = [ShardTask(name, source, target, model) for name in source.list_names(".parquet")]
-        own = tasks[piece[0] :: piece[1]]
+        own = tasks[own_slice[0] :: own_slice[1]]
         todo = [task for task in own if not holds(read_record(target, task.name), task)]
     outcomes = []
     if todo:
@@ -460,7 +462,7 @@ def main() -> int:  # exit code: 0 when every shard of the slice is scored, 1 wh
             )
         model = load_model(given["SCORE_MODEL"], os.environ.get("SCORE_MODEL_VERSION") or None)
         scored = score_dataset(given["SCORE_SOURCE"], given["SCORE_TARGET"], model,
-                               os.environ.get("SCORE_ENGINE") or "process", piece=find_slice(os.environ))  # fmt: skip
+                               os.environ.get("SCORE_ENGINE") or "process", own_slice=find_slice(os.environ))  # fmt: skip
     except FraudDemoError as error:
         log.error("%s", error)
         return 1

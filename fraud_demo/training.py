@@ -401,7 +401,7 @@ class Parity:
     def table(self) -> Table:
         "One row per engine."
         return Table(
-            ("engine", "largest difference", "decisions changed", f"of {self.rows:,} rows"),
+            ("engine", "largest difference", f"decisions changed of {self.rows:,}", "verdict"),
             tuple(
                 (
                     name,

@@ -449,14 +449,14 @@ def score_dataset(
     from fraud_demo.registry import load_champion
     from fraud_demo.scale import find_slice, load_model, score_dataset
 
-    settings, piece = load_settings(), find_slice(os.environ)
+    settings, own_slice = load_settings(), find_slice(os.environ)
     champion = None if model else load_champion(settings)
     found = load_model(model or champion.onnx_path, champion and champion.version, settings)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
                    console=console, disable=as_json or not console.is_terminal, transient=True)  # fmt: skip
     line = bar.add_task("Shards", total=None)
     with bar:
-        scored = score_dataset(source, output, found, engine, workers, address, piece,
+        scored = score_dataset(source, output, found, engine, workers, address, own_slice,
                                lambda done, total: bar.update(line, completed=done, total=total))  # fmt: skip
     if as_json:
         names = ("engine", "shards", "done", "skipped", "rows", "seconds")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,11 @@ import pytest
 
 from fraud_demo.core import FEATURE_NAMES, ServiceError
 from fraud_demo.details.folders import open_bucket, open_folder
+from fraud_demo.details.ray_start import RAY_SETTINGS
 from fraud_demo.scale import load_model, score_dataset
-from tests.conftest import ROOT
+from tests.conftest import BIN, ROOT
 from tests.engines.servers import describe_stack
+from tests.serving.server import find_ports
 from tests.unit.v2_double import make_rows, save_onnx
 
 SHARDS = [f"part-{number}.parquet" for number in range(8)]
@@ -160,6 +163,58 @@ def test_ray_with_a_killed_driver(folder, ray_driver, tmp_path):
     rest = score_dataset(folder / "in", target, load_model(folder / "model.onnx", "1"))
     assert 1 <= before == rest.skipped < 8 and rest.done == 8 - before
     assert read_parts(target) == read_parts(folder / "process")
+
+
+@pytest.fixture
+def ray_cluster(tmp_path):
+    """A Ray cluster that belongs to somebody else: one node on loopback, with a token; afterwards it is gone."""
+    need(importlib.util.find_spec("ray"), "ray", "it comes with the extra scale")
+    short, [port] = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp")), find_ports(1)
+    environ = {
+        **os.environ,
+        **RAY_SETTINGS,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": uuid.uuid4().hex,
+        "HOME": str(tmp_path),
+    }
+    command = [BIN / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2",
+               "--include-dashboard=false", f"--temp-dir={short}", f"--object-store-memory={100 * 2**20}"]  # fmt: skip
+    with (tmp_path / "node.log").open("w") as log:
+        node = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
+    yield f"127.0.0.1:{port}", environ
+    os.killpg(node.pid, signal.SIGKILL)  # after SIGTERM a node drains for half a minute
+    node.wait()
+    shutil.rmtree(short, ignore_errors=True)
+
+
+CLUSTER = """
+import json, sys
+from fraud_demo import scale
+source, target, model, address = sys.argv[1:]
+scored = scale.score_dataset(source, target, scale.load_model(model, "1"), "ray", 2, address)
+print(json.dumps({"done": scored.done, "failed": len(scored.failed)}))
+"""
+
+
+def test_ray_cluster_by_its_address(folder, ray_cluster, tmp_path):
+    """It gives the same bytes, and goes on when we are done."""
+    address, environ = ray_cluster
+    for target in ("first", "again"):
+        command = [
+            sys.executable,
+            "-c",
+            CLUSTER,
+            folder / "in",
+            tmp_path / target,
+            folder / "model.onnx",
+            address,
+        ]
+        done = subprocess.run(
+            list(map(str, command)), env=environ, cwd=ROOT, text=True, capture_output=True, check=False
+        )
+        assert done.stdout, done.stderr[-3000:]
+        assert json.loads(done.stdout.splitlines()[-1]) == {"done": 8, "failed": 0}
+        assert read_parts(tmp_path / target) == read_parts(folder / "process")
 
 
 # --- Spark

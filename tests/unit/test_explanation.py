@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraud_demo.core import FEATURE_NAMES, FEATURES, Decision, ServiceError, Transaction
+from fraud_demo.core import FEATURE_NAMES, FEATURES, Decision, InputError, ServiceError, Transaction
 from fraud_demo.explanation import (
     AMOUNTS,
     COALITIONS,
@@ -257,6 +257,17 @@ def test_reasons_of_another_version_are_refused():
     scorer = Rule(lambda rows: rows[:, ONLINE], version="2")
     with pytest.raises(ServiceError, match="Version 1 decided, and version 2 was asked why"):
         explain_decision(Transaction(*FRAUDULENT), Decision(1.0, 0.5, True, "1"), scorer)
+
+
+@pytest.mark.parametrize(
+    ("background", "words"),
+    [(draw_background()[0], r"have shape \[7\]"), (draw_background()[:0], r"have shape \[0, 7\]"), (np.full((2, 7), np.nan), "Row 0")],
+)  # fmt: skip
+def test_a_background_that_is_none_is_refused(background, words):
+    scorer, payment = Rule(lambda rows: rows[:, ONLINE]), Transaction(*FRAUDULENT)
+    with pytest.raises(InputError, match=words):
+        explain_decision(payment, Decision(1.0, 0.5, True, "1"), scorer, background)
+    assert scorer.asked == 0
 
 
 def test_background_is_the_same_and_cannot_be_spoiled():

@@ -197,7 +197,7 @@ def test_rejected_rows_are_listed_apart_and_forgotten_when_mended(own_source, mo
 
 
 def test_slices_are_apart_and_make_the_same_whole(source, model, expected, tmp_path):
-    done = [score_dataset(source, tmp_path, model, piece=(index, 3)) for index in range(3)]
+    done = [score_dataset(source, tmp_path, model, own_slice=(index, 3)) for index in range(3)]
     assert [d.done for d in done] == [3, 3, 2]
     assert [len(d.manifest["missing"]) for d in done] == [5, 2, 0]
     assert (read_parts(tmp_path), done[-1].manifest) == expected
@@ -206,7 +206,7 @@ def test_slices_are_apart_and_make_the_same_whole(source, model, expected, tmp_p
 def test_manifest_sees_who_ended_meanwhile(source, model, expected, tmp_path, monkeypatch):
     """Another run ends between our look at the records and our writing of the manifest."""
     tasks = [ShardTask(name, Folder(str(source)), Folder(str(tmp_path)), model) for name in SHARDS]
-    score_dataset(source, tmp_path, model, piece=(0, 2))
+    score_dataset(source, tmp_path, model, own_slice=(0, 2))
     collect, late = scale.collect_manifest, [1]
 
     def collect_and_be_late(tasks):
@@ -217,7 +217,7 @@ def test_manifest_sees_who_ended_meanwhile(source, model, expected, tmp_path, mo
 
     def score_slice():
         monkeypatch.setattr(scale, "collect_manifest", collect)
-        score_dataset(source, tmp_path, model, piece=(1, 2))
+        score_dataset(source, tmp_path, model, own_slice=(1, 2))
         monkeypatch.setattr(scale, "collect_manifest", collect_and_be_late)
 
     monkeypatch.setattr(scale, "collect_manifest", collect_and_be_late)
@@ -244,8 +244,8 @@ def test_bad_shards_do_not_stop_the_rest(own_source, model, expected, tmp_path):
     ("call", "words"),
     [
         ({"engine": "dask"}, "no engine dask"),
-        ({"piece": (2, 2)}, "no slice 2 of 2"),
-        ({"piece": (-1, 2)}, "no slice -1 of 2"),
+        ({"own_slice": (2, 2)}, "no slice 2 of 2"),
+        ({"own_slice": (-1, 2)}, "no slice -1 of 2"),
         ({"source": "nothing"}, "no shards"),
         ({"source": "ftp://host/x"}, "is no folder"),
         ({"source": "s3:///x"}, "is no folder"),
