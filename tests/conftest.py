@@ -29,7 +29,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "tests")
 
 def pytest_addoption(parser):
     """Let a person look at the lessons."""
-    parser.addoption("--pictures", action="store_true", help="keep a picture of each executed lesson")
+    parser.addoption(
+        "--pictures",
+        action="store_true",
+        default=bool(os.environ.get("CI")),
+        help="keep pictures of each executed lesson; CI does",
+    )
 
 
 def pytest_configure():

@@ -1,4 +1,4 @@
-"""Every executed lesson in JupyterLab, as a reader sees it; `pytest --pictures` keeps pictures of all."""
+"""Every executed lesson in JupyterLab, as a reader sees it; CI and `pytest --pictures` keep pictures of all."""
 
 from __future__ import annotations
 
