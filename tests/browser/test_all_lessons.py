@@ -62,7 +62,11 @@ def take_pictures(page, notebook, name: str) -> None:
     """Keep the whole notebook in pictures."""
     page.set_viewport_size({"width": 1280, "height": TALL})
     scroll = notebook.locator(".jp-WindowedPanel-outer")
-    for part in range(1 + scroll.evaluate("box => box.scrollHeight") // TALL):
+    part = 0
+    while part * TALL < scroll.evaluate(
+        "box => box.scrollHeight"
+    ):  # known better with each part that is drawn
         scroll.evaluate("(box, top) => box.scrollTop = top", part * TALL)
-        notebook.screenshot(path=PICTURES / f"lesson-{name}-{part + 1}.png")
+        part += 1
+        notebook.screenshot(path=PICTURES / f"lesson-{name}-{part}.png")
     page.set_viewport_size({"width": 1280, "height": 900})
