@@ -564,15 +564,14 @@ def log_served_model(
     import pandas as pd
     from mlflow.models import Model
 
+    last_epoch = max(len(trained.history.get("loss", ())) - 1, 0)  # the model's page shows its metrics
     info = Model.log(
         None,
         name=name,
         flavor=SimpleNamespace(save_model=save_served_model, __name__="fraud_demo.training"),
         onnx_path=trained.onnx_path,
         example=pd.DataFrame(example.features[:3], columns=list(FEATURE_NAMES)),
-        step=max(
-            len(trained.history.get("loss", ())) - 1, 0
-        ),  # the last epoch, whose metrics the model's page shows
+        step=last_epoch,
         metadata={
             "feature_names": list(FEATURE_NAMES),
             "threshold": trained.threshold,

@@ -207,11 +207,11 @@ def read_results(
         answer = answer.to_pandas()
     require(isinstance(answer, dict) or hasattr(answer, "columns"), f"You return {describe(answer)}.",
             "A table of the file's rows is wanted.", "Return one table behind the loop.")  # fmt: skip
-    missing = [name for name in RESULTS[:2] if name not in answer]
+    missing = [name for name in RESULTS if name not in answer]
     require(not missing, f"Your table has {len(list(answer))} columns and no {' and no '.join(missing)}.",
             "Both new columns are wanted.", "Return what `score_batch` gives, and not what went in.")  # fmt: skip
     try:
-        probabilities, flags = (np.asarray(answer[name], np.float64) for name in RESULTS[:2])
+        probabilities, flags = (np.asarray(answer[name], np.float64) for name in RESULTS)
     except (TypeError, ValueError):
         flags = np.array(np.nan)
     require(flags.ndim == 1, f"You return {describe(answer)}.", "A new column is no column of numbers.",

@@ -144,17 +144,17 @@ def check_sizes(
     amounts = check_backgrounds(by_size, scorer, explanation)
     require(isinstance(far, dict) and set(ROWS[:2]) <= set(far), f"You gave {describe(far)}.",
             "There is a difference for 10 and one for 100.", "Keep the braces of the stub.")  # fmt: skip
+    off = {
+        rows: max(abs(amounts[rows][name] - amounts[1_000][name]) for name in FEATURE_NAMES)
+        for rows in ROWS[:2]
+    }
     for rows in ROWS[:2]:
         given = read_number(far[rows], f"The difference for {rows}", 0)
-        wanted = max(abs(amounts[rows][name] - amounts[1_000][name]) for name in FEATURE_NAMES)
+        wanted = off[rows]
         found = f"For {rows} payments you give {given:.4g}."
         fits = max(0.0055, 0.05 * wanted)
         require(abs(given / 100 - wanted) > fits or given < 100 * fits, found, "Contributions go from -1 to 1.",
                 "Give a part of one, and not percentage points.")  # fmt: skip
         require(abs(given - wanted) <= fits, found, "One feature is farther off, or none is so far.",
                 "Take the differences by feature name, because the order of the contributions may change.")  # fmt: skip
-    off = {
-        rows: max(abs(amounts[rows][name] - amounts[1_000][name]) for name in FEATURE_NAMES)
-        for rows in ROWS[:2]
-    }
     return f"With 10 payments a contribution is {off[10]:.3f} off, and with 100 still {off[100]:.3f}: its second digit means little unless the background is large."
