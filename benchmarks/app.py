@@ -119,6 +119,7 @@ class Page:
     number: int  # of the function behind the button
     trigger: int  # of the button
     inputs: tuple[int, ...]  # components that the function reads
+    card: int  # place of the verdict among what the function gives
     values: Mapping[int, object]  # what each component holds at first
     names: Mapping[int, str]  # component to feature
 
@@ -138,7 +139,9 @@ def read_page(url: str) -> Page:
     ]
     names = {i: props["elem_id"] for i, props in parts.items() if props.get("elem_id") in FEATURE_NAMES}
     values = {i: props.get("value") for i, props in parts.items()}
-    return Page(press["id"], button, tuple(press["inputs"]), values, names)
+    [result] = [i for i, props in parts.items() if props.get("elem_id") == "result"]
+    card = press["outputs"].index(result)
+    return Page(press["id"], button, tuple(press["inputs"]), card, values, names)
 
 
 def press_button(connection: Connection, page: Page, question: Question, session: str) -> None:
@@ -146,9 +149,10 @@ def press_button(connection: Connection, page: Page, question: Question, session
     asked = {"data": page.fill(question.transaction), "fn_index": page.number, "session_hash": session,
              "trigger_id": page.trigger, "event_data": None}  # fmt: skip
     body = json.dumps(asked).encode()
-    output = connection.ask("/gradio_api/run/predict", body).read().decode()
-    if f">{question.verdict}<" not in output:
-        words = re.sub(r"<[^>]*>", " ", output).split()
+    output = json.loads(connection.ask("/gradio_api/run/predict", body).read())
+    card = output["data"][page.card]  # earlier verdicts stand elsewhere on the page
+    if f">{question.verdict}<" not in card:
+        words = re.sub(r"<[^>]*>", " ", card).split()
         raise WrongAnswer(f"the page shows {' '.join(words)[:200]}")
 
 
