@@ -251,4 +251,8 @@ def check_engine(
     row = int(np.argmin(is_same))
     require(is_same.all(), f"Row {row} has {values[row]:.4f}, and its scorer said {wanted[row]:.4f}.",
             "The scores must be the scorer's own.", "Return what `score_batch` gives, unchanged.")  # fmt: skip
+    is_turned = ~np.isnan(wanted) & ((flags == 1) != (wanted >= 0.5))
+    row = int(np.argmax(is_turned))
+    require(not is_turned.any(), f"Row {row} has {wanted[row]:.4f}, and your flag puts it on the other side of the threshold.",
+            "The scorer calls fraud what has 0.5 or more.", "Return what `score_batch` gives, unchanged.")  # fmt: skip
     return "Any engine that cuts a file and joins the pieces in order gets the same scores."
