@@ -7,7 +7,7 @@ __all__ = ['SMALLEST', 'PIECE_ROWS', 'GRAPH_INPUTS', 'GRAPH_OUTPUTS', 'PARITY_LI
            'build_network', 'add_optimizer', 'make_epoch', 'draw_rows', 'make_judge', 'make_stop', 'fit_network',
            'to_onnx', 'check_graph', 'run_in_pieces', 'run_onnx', 'Parity', 'run_openvino', 'make_edge_rows',
            'make_threshold_rows', 'check_parity', 'TrainedModel', 'check_agreement', 'train', 'log_served_model',
-           'log_figures', 'compute_digest', 'describe_config', 'explain_loss', 'train_tracked']
+           'log_figures', 'compute_digest', 'describe_config', 'explain_loss', 'make_tracker', 'train_tracked']
 
 # %% ../nbs/04_training.ipynb #fb39590f
 import contextlib
@@ -36,7 +36,7 @@ from fraud_demo.core import (
     import_extra,
 )
 from .data import LabeledRows, Split, plot_features
-from .details.run_origin import describe_code, list_packages, make_lock
+from .details.run_origin import describe_code, hide_displays, list_packages, make_lock
 from .details.served_model import save_served_model
 from .discovery import connect_mlflow
 from fraud_demo.evaluation import (
@@ -644,6 +644,18 @@ def explain_loss(
         raise ServiceError("The run's files could not be kept.", why, f"Free the disk, {again}") from error
 
 # %% ../nbs/04_training.ipynb #e6d11e4d
+def make_tracker() -> Any:  # a keras callback
+    "Make MLflow's callback, which keeps the network's summary and each epoch's metrics."
+    import mlflow
+
+    class Tracker(mlflow.keras.MlflowCallback):
+        def on_train_begin(self, logs=None):
+            with hide_displays():
+                super().on_train_begin(logs)
+
+    return Tracker()
+
+
 def train_tracked(
     settings: Settings,  # where MLflow is, and the seat
     split: Split,  # training, validation and test rows
@@ -673,7 +685,7 @@ def train_tracked(
         mlflow.log_params(describe_config(config, len(split.train)))
         mlflow.log_text("\n".join(list_packages()), "environment.txt")
         folder = settings.home / "runs" / run.info.run_id
-        trained = train(split, config, folder, report, [mlflow.keras.MlflowCallback()], fit)
+        trained = train(split, config, folder, report, [make_tracker()], fit)
         mlflow.flush_async_logging()  # the callback sends its metrics in the background
         mlflow.log_metrics(trained.to_metrics())
         mlflow.set_tag("onnx_digest", compute_digest(trained.onnx_path))

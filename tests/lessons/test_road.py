@@ -68,11 +68,12 @@ def test_lessons_pass_and_are_reported(road):
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_executed_lesson_prints_no_warnings(road, number):
+def test_executed_lesson_shows_no_warnings_and_nothing_empty(road, number):
     (path,) = road.executed.glob(f"{number}_*.ipynb")
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", f"{cell.source[:80]}\n{output['text']}"
+            assert output.get("data", {}).get("text/plain", "-").strip(), f"an empty box: {cell.source[:80]}"
 
 
 def test_status_has_the_promised_structure(road):
