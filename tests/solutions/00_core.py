@@ -65,7 +65,7 @@ foretold = {"row": 1, "feature": "used_chip"}
 # %% ex-00-2 wrong: Row 1 has distance_from_home = 15.7, and that is allowed
 foretold = {"row": 1, "feature": "distance_from_home"}
 
-# %% ex-00-2 wrong: No feature has this name
+# %% ex-00-2 wrong: It must be one of distance_from_home
 foretold = {"row": 1, "feature": 5}
 
 # %% ex-00-2 wrong: no answer for feature

@@ -116,5 +116,5 @@ equal_flag = {"flag": "repeat_retailer", "legitimate": 0.36, "fraud": 0.25}
 # %% ex-02-3 wrong: must be between 0 and 1
 equal_flag = {"flag": "repeat_retailer", "legitimate": 88, "fraud": 88}
 
-# %% ex-02-3 wrong: No feature has this name
+# %% ex-02-3 wrong: It must be one of distance_from_home
 equal_flag = {"flag": "retailer", "legitimate": 0.88, "fraud": 0.88}

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...app import EXAMPLES, FORM, read_values
-from ...core import FEATURES, InputError, Transaction, check_value
+from ...core import FEATURE_NAMES, FEATURES, InputError, Transaction, check_value
 from ...explanation import explain_decision, say_value
 from ...serving import Scorer
 from ..checks import NotYet, describe, exercise, read_number, require
+from .core import read_feature
 
 # %% ../../../nbs/workshop/exercises/app.ipynb #5ec13dfe
 FAR_KM = 100  # from home; the task says so
@@ -121,15 +122,10 @@ def read_change(
         "One single change is wanted.",
         "Keep the one that matters.",
     )
-    names = {feature.label.lower(): feature for feature in FEATURES} | {
-        feature.name: feature for feature in FEATURES
-    }
     name, value = items[0]
-    feature = names.get(str(name).strip().lower())
-    require(feature, f"You change {describe(name)}.", f"The form has {', '.join(f.name for f in FEATURES)}.",
-            "Copy the name of a feature.")  # fmt: skip
+    name = read_feature(name, "What you change")
     try:
-        return feature.name, check_value(feature, value)
+        return name, check_value(FEATURES[FEATURE_NAMES.index(name)], value)
     except InputError as error:
         raise NotYet(error.what, error.why, error.fix) from None
 

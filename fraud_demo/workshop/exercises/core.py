@@ -48,12 +48,13 @@ def check_harmless(
 # %% ../../../nbs/workshop/exercises/core.ipynb #a9a1a680
 def read_feature(
     answer: Any,  # a name, a label of a form, or a `Feature`
+    what: str = "Your feature",  # the thing, for the message
 ) -> str:  # the name of the feature; NotYet when there is none like it
     "Read an answer that must be a feature."
     text = " ".join(str(getattr(answer, "name", answer)).split()).lower()
     known = {feature.label.lower(): feature.name for feature in FEATURES} | {n: n for n in FEATURE_NAMES}
-    require(text in known, f"Your feature is {describe(answer)}.", "No feature has this name.",
-            "Copy one of the seven from FEATURE_NAMES.")  # fmt: skip
+    require(text in known, f"{what} is {describe(answer)}.", f"It must be one of {', '.join(FEATURE_NAMES)}.",
+            "Copy the name of a feature.")  # fmt: skip
     return known[text]
 
 # %% ../../../nbs/workshop/exercises/core.ipynb #f5d42bf6

@@ -15,6 +15,7 @@ from ...core import FEATURE_NAMES, FEATURES, LABEL, find_good
 from ...data import draw_transactions, generate_transactions
 from ...monitoring import SCORE, SHIFTS, WATCHED, choose_limits, compute_psi, count_bins, make_edges
 from ..checks import NotYet, call, describe, exercise, read_number, require
+from .core import read_feature
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -82,13 +83,7 @@ def check_moved(
     found = getattr(moved, "name", moved[0] if isinstance(moved, list | tuple) and len(moved) == 1 else moved)
     require(found != SCORE, f"You name {SCORE}.", "That is what the model says about the payments, and no part of them.",
             "Look for the feature that moved it.")  # fmt: skip
-    labels = {feature.label.lower(): feature.name for feature in FEATURES} | {
-        name: name for name in FEATURE_NAMES
-    }
-    name = labels.get(str(found).strip().lower())
-    require(
-        name, f"You name {describe(moved)}.", f"It must be one of {', '.join(FEATURE_NAMES)}.", "Copy a name."
-    )
+    name = read_feature(found)
     require(name == MOVED, f"You name {name}.", "In this week its PSI is no more than chance gives.",
             "Compare the PSI of each column with the limit beside it.")  # fmt: skip
     require(
