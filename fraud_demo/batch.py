@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RESULTS', 'ROWS_PER_PIECE', 'MOST_BYTES', 'PROBE', 'FORMAT', 'WORKERS', 'READERS', 'check_schema', 'ScoredBatch',
-           'read_numbers', 'explain_row', 'append_results', 'score_batch', 'regroup', 'ParquetReader', 'open_writer',
-           'identify_file', 'identify_model', 'identify', 'run_in_order', 'ScoredPiece', 'score_pieces', 'check_files',
-           'Tally', 'explain_stop', 'FileScores', 'refuse_row', 'number_rows', 'write_rejected', 'write_pieces',
-           'check_end', 'score_file']
+           'read_numbers', 'explain_row', 'append_results', 'score_batch', 'regroup', 'merge_batches', 'weigh_row',
+           'ParquetReader', 'open_writer', 'identify_file', 'identify_model', 'identify', 'run_in_order', 'ScoredPiece',
+           'score_pieces', 'check_files', 'Tally', 'explain_stop', 'FileScores', 'refuse_row', 'number_rows',
+           'write_rejected', 'write_pieces', 'check_end', 'score_file']
 
 # %% ../nbs/06b_batch.ipynb #06eccf8d
 import csv
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -151,19 +152,42 @@ def regroup(
     batches: Iterable[Any],  # pyarrow record batches of any sizes
     schema: Any,  # their pyarrow schema
     size: int,  # rows of a piece
-) -> Iterator[Any]:  # record batches of so many rows, the last one of fewer
+) -> Iterator[Any]:  # record batches of so many rows, of fewer when they pass MOST_BYTES and at the end
     "Cut the rows at fixed places, wherever the file has its own."
-    pyarrow = import_extra("pyarrow", "data")
-    held = schema.empty_table()
+    held, rows, weight = [], 0, 0
     for batch in batches:
-        held = pyarrow.concat_tables([held, pyarrow.Table.from_batches([batch])])
-        while held.num_rows >= size:
-            yield merge_table(held.slice(0, size))
-            held = held.slice(size)
-    if held.num_rows:
-        yield merge_table(held)
+        while len(batch):
+            part = batch.slice(0, size - rows)
+            batch = batch.slice(len(part))
+            held.append(part)
+            rows, weight = rows + len(part), weight + part.nbytes
+            if rows == size or weight > MOST_BYTES:
+                yield from merge_batches(held, schema)
+                held, rows, weight = [], 0, 0
+    yield from merge_batches(held, schema)
+
+
+def merge_batches(
+    batches: list[Any],  # pyarrow record batches
+    schema: Any,  # their pyarrow schema
+) -> list[Any]:  # one batch; none without rows, more where a column has over two gibibytes of text
+    "Join batches."
+    table = import_extra("pyarrow", "data").Table
+    return table.from_batches(batches, schema).combine_chunks().to_batches()
 
 # %% ../nbs/06b_batch.ipynb #81e241a9
+def weigh_row(
+    file: Any,  # a pyarrow ParquetFile
+) -> float:  # bytes in memory, 1 at least
+    "Weigh the rows of a few groups, as they are stored and as they are read."
+    last = file.num_row_groups - 1
+    groups = sorted({0, last // 2, last}) if last >= 0 else []
+    stored = [file.metadata.row_group(group) for group in groups]
+    read = [batch for group in groups for batch in islice(file.iter_batches(100, [group]), 1)]
+    weights = [group.total_byte_size / max(group.num_rows, 1) for group in stored]
+    return max([1.0, *weights, *(batch.nbytes / len(batch) for batch in read)])
+
+
 class ParquetReader:
     "Reads a Parquet file; a position is a row."
 
@@ -176,8 +200,7 @@ class ParquetReader:
         self.path = path
         with self.open() as file:
             self.schema, self.size = file.schema_arrow, file.metadata.num_rows
-            weight = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-        self.piece_rows = min(ROWS_PER_PIECE, max(1, MOST_BYTES * self.size // max(weight, 1)))
+            self.piece_rows = min(ROWS_PER_PIECE, max(1, int(MOST_BYTES / weigh_row(file))))
 
     @contextmanager
     def open(self) -> Iterator[Any]:  # a pyarrow ParquetFile; InputError when it is not one
@@ -250,7 +273,7 @@ PROBE = np.array(
     ],
     np.float32,
 )
-FORMAT = 1  # of the kept scores
+FORMAT = 2  # of the kept scores
 
 
 def identify_file(
@@ -279,7 +302,8 @@ def identify(
 ) -> dict[str, Any]:  # equal when scores of two runs fit together
     "Describe everything that kept scores depend on."
     layout = [FORMAT, ROWS_PER_PIECE, BYTES_PER_PIECE, MOST_BYTES]
-    return {"file": identify_file(path), "model": identify_model(scorer), "layout": layout}
+    digest = getattr(scorer, "digest", None)
+    return {"file": identify_file(path), "model": identify_model(scorer), "digest": digest, "layout": layout}
 
 # %% ../nbs/06b_batch.ipynb #5f2872be
 WORKERS = 4  # pieces in work at once; over a network, requests in flight
@@ -497,11 +521,12 @@ def check_end(
     path: Path,  # file to score
     kept: KeptScores,  # with the complete output
     tally: Tally,  # what came of it
+    may_be_empty: bool,  # whether a file without rows has an output without rows
 ) -> None:  # InputError when the output would be worth nothing
     "Check a complete output before it gets its name."
-    if not tally.rows:
+    if not tally.rows and not may_be_empty:
         raise InputError(f"{path.name} has no rows.", "There is nothing to score.", "Give transactions.")
-    if tally.rows == tally.rejected:
+    if tally.rows and tally.rows == tally.rejected:
         raise InputError(
             f"None of the {tally.rows:,} rows of {path.name} can be scored.",
             f"The first: {tally.first.column} {tally.first.value!r}. {tally.first.reason}",
@@ -521,6 +546,7 @@ def score_file(
     scorer: Scorer,  # who scores
     progress: Callable[[int, float], None] | None = None,  # called with rows done, and share of the file
     on_bad: str = "list",  # list bad rows apart, or "refuse" the file at the first one
+    may_be_empty: bool = False,  # whether a file without rows is scored; else it is refused
 ) -> FileScores:  # InputError for a wrong file, ServiceError when the scorer or the disk fails
     "Score a file of any length: its rows in their order, `fraud_probability` and `is_fraud`."
     path, output = Path(path), Path(output)
@@ -534,7 +560,7 @@ def score_file(
             restarted = kept.begin()
             with closing(score_pieces(reader, kept)) as pieces:
                 write_pieces(pieces, reader, kept, tally, on_bad, progress)
-            check_end(path, kept, tally)
+            check_end(path, kept, tally, may_be_empty)
             kept.publish(output)
     version, threshold = kept.model
     return FileScores(

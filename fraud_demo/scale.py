@@ -135,7 +135,7 @@ def score_shard(
     with contextlib.ExitStack() as stack:
         work = task.target.make_work() or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         path = task.source.fetch(task.name, work / "in")
-        scored = score_file(path, work / task.name, open_scorer(task.model))
+        scored = score_file(path, work / task.name, open_scorer(task.model), may_be_empty=True)
         with scored.output.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size, listed = scored.output.stat().st_size, f"_rejected/{Path(task.name).stem}.csv"
@@ -187,7 +187,7 @@ def read_record(
         record = json.loads(content) if content else None
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and {"shard", "rows"} <= record.keys() else None
 
 
 def holds(
@@ -197,7 +197,11 @@ def holds(
     "Whether a part is what scoring its shard today would give."
     if record is None or record.get("layout") != LAYOUT:
         return False
-    if (record.get("model"), record.get("input")) != (task.model.identity, task.source.identify(task.name)):
+    try:
+        identity = task.source.identify(task.name)
+    except OSError:  # scoring it will say why
+        return False
+    if (record.get("model"), record.get("input")) != (task.model.identity, identity):
         return False
     state = task.target.measure(task.name)
     return state is not None and state[0] == record.get("bytes")
@@ -381,9 +385,11 @@ def check_call(
         raise InputError(
             f"There is no slice {own_slice[0]} of {own_slice[1]}.", "They count from 0.", "Correct it."
         )
-    if source.uri.rstrip("/") == target.uri.rstrip("/"):
-        raise InputError("Source and target are one folder.", "Shards would be lost.", "Name another target.")
     with explain_storage(source.uri):
+        if source.is_same(target):
+            raise InputError(
+                "Source and target are one folder.", "Shards would be lost.", "Name another target."
+            )
         if not source.list_names(".parquet"):
             raise InputError(
                 f"{source.uri} has no shards.",

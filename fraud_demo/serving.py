@@ -11,6 +11,7 @@ __all__ = ['ENDPOINT_PATH', 'ROWS_PER_REQUEST', 'DATATYPES', 'TOKEN_MISSING', 'T
            'find_kind', 'locate_grpc', 'make_scorer']
 
 # %% ../nbs/06_serving.ipynb #088e4b4d
+import hashlib
 import json
 import os
 import re
@@ -646,6 +647,7 @@ class LocalScorer(TensorScorer):
         self.path, self.model_version, self.threshold = Path(onnx_path), model_version, threshold
         self.source = f"The model file {self.path.name}"
         self._session = open_session(self.path, threads)
+        self.digest = hashlib.sha256(self.path.read_bytes()).hexdigest()  # which model this is
         self.metadata = describe_session(self._session, self.path.name)
 
     def __repr__(self) -> str:

@@ -147,9 +147,9 @@ def merge_table(
     table: Any,  # a pyarrow table
 ) -> Any:  # a pyarrow record batch with its rows
     "Make one batch of a table."
-    batches = table.combine_chunks().to_batches()
     empty = import_extra("pyarrow", "data").RecordBatch.from_pylist
-    return batches[0] if batches else empty([], schema=table.schema)
+    (batch,) = table.combine_chunks().to_batches() or [empty([], schema=table.schema)]
+    return batch
 
 # %% ../../nbs/details/csv_reader.ipynb #1d23d32c
 def refuse_text(

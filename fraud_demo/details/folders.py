@@ -94,6 +94,15 @@ class FolderView:
         return sorted(info.base_name for info in found if info.is_file and info.base_name.endswith(end)
                       and info.base_name[0] not in "._")  # fmt: skip
 
+    def is_same(
+        self,
+        other: "FolderView",  # another address
+    ) -> bool:  # also where a link or .. leads to the same folder
+        "Whether two addresses name one folder."
+        if self.is_remote or other.is_remote:
+            return self.uri.rstrip("/") == other.uri.rstrip("/")
+        return self.exists() and other.exists() and os.path.samefile(self.uri, other.uri)
+
     def exists(self) -> bool:
         "Whether the folder is there."
         files, path = self.connect()

@@ -102,6 +102,33 @@ class Stopping:
 DOWN = ServiceError("The model server is gone.", "Its cable was pulled.", "Plug it in.")
 
 
+# --- pieces
+
+
+def test_pieces_are_bounded_by_what_their_rows_need_in_memory(tmp_path, local, monkeypatch):
+    """A dictionary makes a file of long equal texts short, and its rows are long all the same."""
+    monkeypatch.setattr(batch, "MOST_BYTES", 2**20)
+    note = "x" * 20_000
+    for kind, narrow in (("narrow first", 150), ("wide", 0)):
+        notes = [""] * narrow + [note] * (400 - narrow)
+        table = make_table(np.tile(ROWS, (2, 1)), note=notes)
+        pq.write_table(table, tmp_path / "in.parquet", row_group_size=200)
+        assert (tmp_path / "in.parquet").stat().st_size < 40_000
+        reader = ParquetReader(tmp_path / "in.parquet")
+        sizes = [piece.content.nbytes for piece in reader.cut()]
+        assert max(sizes) < 2 * batch.MOST_BYTES and len(sizes) > 4, kind
+        score_file(tmp_path / "in.parquet", tmp_path / "out.parquet", local)
+        assert pq.read_table(tmp_path / "out.parquet")["note"].to_pylist() == notes
+
+
+def test_a_piece_holds_no_more_than_its_bytes(monkeypatch):
+    """Spark hands over batches of any width, and a gigabyte of text must not become one piece."""
+    monkeypatch.setattr(batch, "MOST_BYTES", 1200)
+    text = pa.record_batch({"n": np.arange(10), "note": ["x" * 90] * 10})
+    found = [piece["n"].to_pylist() for piece in batch.regroup([text] * 4, text.schema, 25)]
+    assert [len(rows) for rows in found] == [20, 20] and sum(found, []) == [*range(10)] * 4
+
+
 # --- whole files
 
 
@@ -820,3 +847,14 @@ def test_csv_pieces_are_the_file(tmp_path, small_pieces):
     assert b"".join(piece.content for piece in pieces) == path.read_bytes()[reader.start :]
     ends = reader.start + np.cumsum([len(piece.content) for piece in pieces])
     assert [piece.end for piece in pieces] == ends.tolist() and len(ends) > 5
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"file"', "{}", ""])
+def test_an_identity_that_was_spoiled_is_none(tmp_path, local, content):
+    source, output = write_table(tmp_path / "in.parquet", make_table()), tmp_path / "out.parquet"
+    folder = output.with_name(".out.parquet.scores")
+    folder.mkdir()
+    (folder / "identity.json").write_text(content)
+    (folder / "000000.npy").write_text("something else")
+    assert score_file(source, output, local).rows == 200
+    assert list_names(tmp_path) == ["in.parquet", "out.parquet"]

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from fraud_demo import scale
+from fraud_demo import batch, scale
 from fraud_demo.core import FEATURE_NAMES, InputError, MissingStepError, ServiceError
 from fraud_demo.details import kept_scores
 from fraud_demo.details.folders import Folder
@@ -83,7 +83,7 @@ def start_driver(source, target, onnx_path, engine, body="") -> subprocess.Popen
     code = f"""
 import sys, time
 from pathlib import Path
-from fraud_demo import scale
+from fraud_demo import batch, scale
 {body}
 if __name__ == "__main__":
     model = scale.load_model(sys.argv[3], "1")
@@ -259,6 +259,98 @@ def test_wrong_calls(source, model, tmp_path, call, words):
     with pytest.raises(InputError, match=words):
         score_dataset(**given)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spelling", ["link", "dots", "slash"])
+def test_one_folder_under_two_names_is_refused(own_source, model, tmp_path, spelling):
+    (tmp_path / "link").symlink_to(own_source)
+    before = read_parts(own_source)
+    target = {"link": tmp_path / "link", "dots": f"{own_source}/../own", "slash": f"{own_source}/"}[spelling]
+    for pair in ((own_source, target), (target, own_source)):
+        with pytest.raises(InputError, match="one folder"):
+            score_dataset(*pair, model)
+    assert read_parts(own_source) == before and sorted(os.listdir(own_source)) == SHARDS
+
+
+def test_shard_without_rows_is_an_empty_part(own_source, model, tmp_path):
+    """Other engines write such parts: a Job must not fail for them again and again."""
+    table = pq.read_table(own_source / SHARDS[0])
+    pq.write_table(table.slice(0, 0), own_source / "part-8.parquet")
+    scored = score_dataset(own_source, tmp_path / "out", model)
+    assert (scored.done, scored.failed, scored.manifest["missing"]) == (9, (), [])
+    part = pq.read_table(tmp_path / "out" / "part-8.parquet")
+    assert part.num_rows == 0 and part.column_names == [*FEATURE_NAMES, "fraud_probability", "is_fraud"]
+    assert part.schema == pq.read_schema(tmp_path / "out" / SHARDS[0])
+    assert scored.manifest["rows"] == 40_000
+    assert score_dataset(own_source, tmp_path / "out", model).skipped == 9
+
+
+def test_shard_that_cannot_be_read_any_more_does_not_stop_the_rest(own_source, model, tmp_path, monkeypatch):
+    score_dataset(own_source, tmp_path / "out", model)
+    write_shard(own_source / "part-8.parquet", seed=8)
+    opened = Path.open
+
+    def refuse(path, *given, **options):
+        if Path(path).name == SHARDS[1]:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *given, **options)
+
+    with monkeypatch.context() as patch:  # root may read everything, so a mode would not do
+        patch.setattr(Path, "open", refuse)
+        scored = score_dataset(own_source, tmp_path / "out", model)
+    assert (scored.done, scored.skipped) == (1, 7)
+    assert [outcome.shard for outcome in scored.failed] == [SHARDS[1]]
+    assert "Permission denied" in " ".join(scored.failed[0].error)
+    assert scored.manifest["missing"] == [SHARDS[1]]
+
+
+def test_kept_scores_of_another_model_are_not_taken_over(own_source, onnx_path, tmp_path, monkeypatch):
+    """The two models differ for payments with a PIN alone, which no probe has; both call themselves version 1."""
+    other = change_weight(onnx_path, tmp_path / "other.onnx", place=5, weight=2.0)
+    first, second = load_model(onnx_path, "1"), load_model(other, "1")
+    monkeypatch.setattr(batch, "ROWS_PER_PIECE", 1000)
+    write, calls = kept_scores.write_scores, []
+
+    def stop(*given):
+        calls.append(1)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_scores, "write_scores", stop)
+        assert len(score_dataset(own_source, tmp_path / "out", first).failed) == 8
+    assert score_dataset(own_source, tmp_path / "out", second).done == 8
+    assert score_dataset(own_source, tmp_path / "clean", second).done == 8
+    assert read_parts(tmp_path / "out") == read_parts(tmp_path / "clean")
+
+
+def change_weight(path: Path, target: Path, place: int, weight: float) -> Path:
+    """Write a model that differs in one weight."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(path)
+    (found,) = (item for item in model.graph.initializer if item.name == "w")
+    weights = numpy_helper.to_array(found).copy()
+    weights[place] = weight
+    found.CopyFrom(numpy_helper.from_array(weights, "w"))
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"layout": 1}', b"null", b"\xff"])
+def test_record_that_was_spoiled_is_made_again(own_source, model, expected, tmp_path, content):
+    score_dataset(own_source, tmp_path, model)
+    record = tmp_path / scale.name_record(SHARDS[2])
+    spoiled = json.loads(record.read_text())
+    record.write_bytes(content)
+    again = score_dataset(own_source, tmp_path, model)
+    assert (again.done, again.skipped) == (1, 7)
+    del spoiled["rows"]
+    record.write_text(json.dumps(spoiled))
+    assert score_dataset(own_source, tmp_path, model).done == 1
+    assert read_parts(tmp_path) == expected[0]
 
 
 def test_models_that_are_not_there(tmp_path, onnx_path):
