@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fraud_demo.core import FEATURE_NAMES, InputError
+from fraud_demo.core import FEATURE_NAMES, InputError, ServiceError
 from fraud_demo.details import prediction_log as m
 from fraud_demo.serving import ask_for
 
@@ -133,6 +134,41 @@ def test_a_damaged_part_is_named_and_the_rest_is_read(tmp_path):
     assert len(found) == 1 and found.attrs["unreadable"] == [name]
 
 
+def test_a_part_that_goes_meanwhile_hides_no_other(tmp_path):
+    log = m.PredictionLog(m.FolderParts(tmp_path))
+    add(log, 3)
+    log.close()
+    (tmp_path / m.name_part()).symlink_to(tmp_path / "gone")  # a server deleted it between two looks
+    assert len(m.FolderParts(tmp_path).list()) == 1 and len(m.read_log(tmp_path)) == 3
+
+
+def test_parts_of_another_writer_are_read_or_named(tmp_path):
+    log = m.PredictionLog(m.FolderParts(tmp_path))
+    add(log, 2)
+    log.close()
+    table = m.read_log(tmp_path)
+    table.to_parquet(tmp_path / m.name_part())  # plain text where ours has a dictionary
+    table.assign(at="yesterday").to_parquet(tmp_path / (name := m.name_part()))
+    found = m.read_log(tmp_path)
+    assert len(found) == 4 and found.attrs["unreadable"] == [name]
+
+
+def test_a_place_that_is_away_is_said_and_not_taken_for_an_empty_log(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ServiceError, match="cannot be read"):
+        m.read_log(tmp_path / "file")
+    log = m.PredictionLog(m.FolderParts(tmp_path / "log"))
+    add(log)
+    log.close()
+
+    def fail(parts, name):
+        raise OSError(errno.EIO, "the object store says SlowDown")
+
+    monkeypatch.setattr(m.FolderParts, "read", fail)
+    with pytest.raises(ServiceError, match="SlowDown"):
+        m.read_log(tmp_path / "log")
+
+
 def test_parts_come_by_rows_and_by_seconds(tmp_path):
     log = m.PredictionLog(m.FolderParts(tmp_path), m.LogLimits(part_rows=10, part_s=60))
     for _ in range(25):
@@ -152,7 +188,7 @@ def test_the_oldest_parts_go_by_bytes_and_by_age(tmp_path):
     parts.write(old, b"old")
     log = m.PredictionLog(parts, m.LogLimits(part_s=0.01))
     add(log)
-    wait_until(lambda: log.state.deleted == 1)
+    wait_until(lambda: log.state.deleted == log.state.written == 1)
     assert old not in dict(parts.list()) and len(parts.list()) == 1
     log.close()
     size = parts.list()[0][1]
@@ -166,6 +202,14 @@ def test_the_oldest_parts_go_by_bytes_and_by_age(tmp_path):
     add(log)
     log.close()
     assert len(parts.list()) == 1, "the newest stays whatever its size"
+
+
+def test_old_parts_go_although_nobody_asks(tmp_path):
+    parts = m.FolderParts(tmp_path)
+    parts.write(f"part-{datetime.now(UTC) - timedelta(days=40):%Y%m%dT%H%M%S.%f}Z-0a1b2c3d.parquet", b"old")
+    log = m.PredictionLog(parts)
+    wait_until(lambda: log.state.deleted == 1)
+    assert parts.list() == [] and log.close().written == 0
 
 
 def test_nothing_but_parts_is_touched(tmp_path):
@@ -212,6 +256,46 @@ def test_closing_does_not_hang_and_counts_what_it_loses(tmp_path):
     assert add(log) is False and log.state.dropped == 6
 
 
+def test_what_is_written_after_closing_is_not_lost_as_well(tmp_path):
+    is_on = threading.Event()
+
+    class Slow(m.FolderParts):
+        def write(self, name, content):
+            is_on.wait(10)
+            super().write(name, content)
+
+    log = m.PredictionLog(Slow(tmp_path), FAST)
+    add(log, 5)
+    wait_until(lambda: not log._batches and not log._taken)
+    state = log.close(0.1)
+    assert (state.written, state.dropped, state.waiting) == (0, 5, 0)
+    is_on.set()
+    wait_until(lambda: state.written == 5)
+    assert (state.dropped, state.waiting) == (0, 0) and len(m.read_log(tmp_path)) == 5
+
+
+def test_a_request_without_a_name_does_not_hold_up_the_others(tmp_path):
+    log = m.PredictionLog(m.FolderParts(tmp_path), FAST)
+    add(log, request_id=None)
+    for _ in range(3):
+        add(log)
+    wait_until(lambda: log.state.written == 4)
+    state = log.close()
+    assert (state.dropped, state.error) == (0, "")
+    assert m.read_log(tmp_path)["request_id"].tolist() == ["", "r", "r", "r"]
+
+
+@pytest.mark.parametrize(
+    "features", ["text", None, 3, [["a"] * 7], [[1.0] * 7] * 200, np.zeros((2, 7), "U3")]
+)
+def test_adding_never_fails(tmp_path, features):
+    log = m.PredictionLog(m.FolderParts(tmp_path), FAST)
+    log.add(features, [0.5], [0], "r", "m", "1")
+    add(log)
+    wait_until(lambda: log.state.written == 1)
+    assert log.close().dropped >= 1
+
+
 def test_rows_of_a_strange_form_do_not_end_the_log(tmp_path):
     log = m.PredictionLog(m.FolderParts(tmp_path), FAST)
     log.add(np.zeros((2, 3), np.float32), np.zeros(2), np.zeros(2), "strange", "m", "1")
@@ -245,7 +329,7 @@ def test_leftovers_of_killed_processes_go(tmp_path):
     assert not aside.exists()
 
 
-@pytest.mark.parametrize("place", ["s3://bucket", "s3:///prefix", "http://host/log"])
+@pytest.mark.parametrize("place", ["s3://bucket", "s3:///prefix", "http://host/log", "file:///tmp/log"])
 def test_places_that_are_none_are_refused(place):
     with pytest.raises(InputError, match="no place for a log"):
         m.open_parts(place)
