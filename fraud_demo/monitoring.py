@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SCORE', 'WATCHED', 'SCORE_EDGES', 'MONTH_DAYS', 'MARGIN', 'TOLERATED', 'TOLERATED_PSI', 'SHIFTS', 'LABELED_SHARE',
-           'make_edges', 'count_bins', 'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months',
+           'REMARKS', 'make_edges', 'count_bins', 'compute_psi', 'compute_ks', 'AlarmLimits', 'roll', 'simulate_months',
            'choose_limits', 'choose_cost_limit', 'count_mistakes', 'compute_cost', 'ColumnDrift', 'DriftReport',
-           'drift_report', 'join_labels', 'realize_by_day', 'Shift', 'move_region', 'add_bots', 'count_friends',
-           'spread_chips', 'generate_stream', 'Replay', 'count_episodes', 'replay', 'MonitorReport', 'watch']
+           'drift_report', 'find_rows', 'join_labels', 'realize_by_day', 'Shift', 'move_region', 'add_bots',
+           'count_friends', 'spread_chips', 'generate_stream', 'Replay', 'count_episodes', 'replay', 'MonitorReport',
+           'list_remarks', 'watch']
 
 # %% ../nbs/08_monitoring.ipynb #229565ed
 from collections.abc import Callable, Mapping
@@ -45,10 +46,11 @@ def make_edges(
 ) -> dict[str, np.ndarray]:  # column to the inner edges of its bins
     "Cut each column of the reference into bins."
     edges = {f.name: np.array([0.5]) for f in FEATURES if f.kind == "flag"} | {SCORE: np.array(SCORE_EDGES)}
-    shares = np.arange(1, bins) / bins
-    return edges | {
-        f.name: np.unique(np.quantile(reference[f.name], shares)) for f in FEATURES if f.kind == "amount"
-    }
+    for name in (f.name for f in FEATURES if f.kind == "amount"):
+        found = np.quantile(reference[name], np.arange(1, bins) / bins)
+        often = found[1:][found[1:] == found[:-1]]  # a value of so many rows gets a bin of its own
+        edges[name] = np.unique([*found, *np.nextafter(often, np.inf)])
+    return edges
 
 
 def count_bins(
@@ -134,8 +136,14 @@ def choose_limits(
     tolerated: float = TOLERATED,  # cost per 1,000 that nobody is woken for
     months: int = 1000,  # months to draw
     seed: int = 0,  # of the simulation
-) -> AlarmLimits:
+) -> AlarmLimits:  # InputError for a number of false alarms that months cannot tell
     "Choose alarm limits from how large a figure becomes when nothing changes."
+    if not 0 < false_alarms_per_year <= 365 / MONTH_DAYS:
+        raise InputError(
+            f"There cannot be {false_alarms_per_year} false alarms a year.",
+            "The simulation counts the months that hold one.",
+            "Give a number above 0 and up to 13.",
+        )
     rng, edges, psi = np.random.default_rng(seed), make_edges(reference), {}
     share = false_alarms_per_year * MONTH_DAYS / 365  # of the months may hold a false alarm
     for name in WATCHED:
@@ -273,6 +281,25 @@ def drift_report(
     return DriftReport(tuple(columns), len(recent))
 
 # %% ../nbs/08_monitoring.ipynb #f8cabf64
+def find_rows(
+    labels: "DataFrame",  # with or without a column row
+) -> Any:  # pandas Series of whole numbers; InputError for anything else
+    "Find out which row of its request a label belongs to: the first one where nothing is said."
+    import pandas as pd
+
+    given = labels["row"] if "row" in labels else pd.Series(0, index=labels.index)
+    numbers = pd.to_numeric(given, errors="coerce")
+    is_blank = given.isna() | (given.astype(str).str.strip() == "")
+    wrong = given[~is_blank & ~((numbers >= 0) & (numbers < 2**31) & (numbers % 1 == 0))]
+    if len(wrong):
+        raise InputError(
+            f"The row of a request cannot be {wrong.iloc[0]!r:.40}.",
+            "Rows of a request count from 0.",
+            "Give a whole number, or nothing for a request of one row.",
+        )
+    return numbers.fillna(0).astype(np.int64)
+
+
 def join_labels(
     records: "DataFrame",  # a prediction log
     labels: "DataFrame",  # columns request_id, fraud (0 or 1), and row where a request had several
@@ -285,7 +312,7 @@ def join_labels(
             "Each needs its request.",
             "Give columns request_id, row and fraud.",
         )
-    labels = labels.assign(row=labels.get("row", 0), request_id=labels["request_id"].astype(str))
+    labels = labels.assign(row=find_rows(labels), request_id=labels["request_id"].astype(str))
     labels = labels[["request_id", "row", LABEL]].drop_duplicates()
     if not labels[LABEL].isin((0, 1)).all():
         raise InputError(
@@ -508,6 +535,7 @@ class MonitorReport:
     labeled: float  # share of the recent rows with a label, 0 to 1
     limits: AlarmLimits
     model: str  # name and version, for people
+    remarks: tuple[str, ...] = ()  # what the log and the labels could not tell
 
     @property
     def is_costly(self) -> bool:
@@ -530,7 +558,9 @@ class MonitorReport:
             if self.cost_per_1000 is not None
             else "No labels yet."
         )
-        return f"{f'Drift in {names}.' if names else 'No drift.'} {spent} {self.labeled:.0%} of the recent rows have labels."
+        drift = f"Drift in {names}." if names else "No drift."
+        share = f"{self.labeled:.0%} of the recent rows have labels."
+        return " ".join((drift, spent, share, *self.remarks))
 
     def to_dict(self) -> dict[str, Any]:  # what a program reads; None where nothing is known
         "Return verdict and figures."
@@ -538,6 +568,7 @@ class MonitorReport:
         return {
             "verdict": self.verdict,
             "reason": self.reason,
+            "remarks": list(self.remarks),
             "rows": self.drift.rows,
             "labeled": self.labeled,
             "cost_per_1000": self.cost_per_1000,
@@ -555,6 +586,23 @@ class MonitorReport:
     __repr__ = __str__
 
 # %% ../nbs/08_monitoring.ipynb #430ffea5
+REMARKS = {  # what a table of records knows about itself, in words
+    "unreadable": "Damaged parts of the log",
+    "unmatched": "Labels without a prediction",
+    "ambiguous": "Predictions that share a request id, without a label",
+    "ahead": "Predictions from the future, left out",
+}
+
+
+def list_remarks(
+    records: "DataFrame",  # from `read_log` or `join_labels`; its attrs are counts, or lists of names
+) -> tuple[str, ...]:  # empty when there is nothing to say
+    "Say what was lost on the way to a report."
+    found = {name: records.attrs.get(name, 0) for name in REMARKS}
+    counts = {name: len(value) if isinstance(value, list) else value for name, value in found.items()}
+    return tuple(f"{words}: {counts[name]:,}." for name, words in REMARKS.items() if counts[name])
+
+
 def watch(
     reference: "DataFrame",  # the columns of WATCHED, is_fraud and fraud
     records: "DataFrame",  # a prediction log, with fraud where labels are known
@@ -585,4 +633,5 @@ def watch(
         spent = float(compute_cost(count_mistakes(known[LABEL], known["is_fraud"])[0], len(known), cost))
     labeled = float(recent[LABEL].notna().mean()) if LABEL in recent else 0.0
     realized = realize_by_day(records if LABEL in records else records.assign(**{LABEL: np.nan}), cost)
-    return MonitorReport(drift_report(reference, recent, limits), realized, spent, labeled, limits, model)
+    drift, remarks = drift_report(reference, recent, limits), list_remarks(records)
+    return MonitorReport(drift, realized, spent, labeled, limits, model, remarks)

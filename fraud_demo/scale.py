@@ -262,9 +262,18 @@ def end_with_parent() -> None:
 
 def start_pool(
     workers: int,  # processes
-) -> ProcessPoolExecutor:
+) -> ProcessPoolExecutor:  # MissingStepError when they end at once
     "Start processes that share nothing with this one."
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise MissingStepError(
+            "The processes of the pool cannot start.",
+            "Each of them imports the script that calls, and comes to this call again.",
+            "Put the call below `if __name__ == '__main__':`, or use another engine.",
+        ) from None
+    return pool
 
 # %% ../nbs/09_scale.ipynb #f58ea53b
 def run_until_broken(

@@ -9,6 +9,7 @@ __all__ = ['MOST_SHARDS', 'ONE_CORE', 'Measurement', 'Rates', 'fit_rates', 'Site
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,13 @@ def fit_rates(
 ) -> Rates:  # InputError when the measurements do not tell its parts from each other
     "Find the rates that come closest to measurements, each counted by its relative error."
     nnls = import_extra("scipy.optimize", "data").nnls
+    if not all(m.seconds > 0 for m in measured):
+        raise InputError("A measurement took no time.", "Each job takes some.", "Measure it again.")
     terms = np.array([[1.0, m.shards, m.rows] for m in measured])
     seconds = np.array([m.seconds for m in measured])
-    weighted = terms / seconds[:, None]
-    scale = weighted.max(axis=0)
-    if np.linalg.matrix_rank(weighted / scale) < 3:
+    weighted = terms.reshape(-1, 3) / seconds[:, None]
+    scale = weighted.max(axis=0, initial=0)
+    if len(measured) < 3 or np.linalg.matrix_rank(weighted / scale) < 3:
         raise InputError(
             "These measurements do not tell start, shards and rows from each other.",
             "At least three are needed, and rows must not grow with shards alone.",
@@ -140,7 +143,9 @@ def plot_plans(
     ]
     figure = make_figure(6, 4.5, f"Hours of a scoring job against nodes. {'. '.join(words)}.")
     axis = figure.subplots()
-    for size, color in zip(sizes, (*LABEL_COLORS, "#009E73", "#CC79A7"), strict=False):
+    for size, color in zip(
+        sizes, cycle((*LABEL_COLORS, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")), strict=False
+    ):
         chosen = [plan for plan in plans if plan.rows == size]
         nodes, hours = [p.nodes for p in chosen], [p.seconds / 3600 for p in chosen]
         axis.plot(nodes, hours, "o-", color=color, label=f"{size:.0e} rows")

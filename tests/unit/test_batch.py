@@ -525,6 +525,16 @@ def test_parquet_that_breaks_off(tmp_path, local, small_pieces):
     assert list_names(tmp_path) == ["in.parquet"]
 
 
+def test_a_file_of_somebody_else_is_not_taken_for_a_list(tmp_path, local):
+    """The list of rejected rows has a name of its own, and a file of that name may be there."""
+    source = write_table(tmp_path / "in.csv", make_table())
+    (tmp_path / "out.rejected.csv").write_text("my notes\n")
+    with pytest.raises(InputError, match=r"out\.rejected\.csv is there"):
+        score_file(source, tmp_path / "out.csv", local)
+    assert (tmp_path / "out.rejected.csv").read_text() == "my notes\n"
+    assert list_names(tmp_path) == ["in.csv", "out.rejected.csv"]
+
+
 def test_places_that_cannot_be(tmp_path, local):
     path = write_lines(tmp_path / "in.csv", GOOD)
     (tmp_path / "folder.csv").mkdir()

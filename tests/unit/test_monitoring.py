@@ -10,7 +10,7 @@ from scipy import stats
 from fraud_demo import monitoring as m
 from fraud_demo.core import FEATURE_NAMES, LABEL, InputError
 from fraud_demo.data import generate_transactions
-from fraud_demo.details.monitor import write_html, write_metrics
+from fraud_demo.details.monitor import leave_out_future, read_labels, write_html, write_metrics
 from fraud_demo.details.prediction_log import read_log
 from fraud_demo.evaluation import DecisionCost, evaluate
 from fraud_demo.serving import Scores
@@ -164,6 +164,65 @@ def test_labels_that_cannot_be_right_are_refused(labels, words):
         m.join_labels(make_records().head(3), pd.DataFrame(labels))
 
 
+@pytest.mark.parametrize("empty", [None, np.nan, "", " "])
+def test_a_label_without_a_row_belongs_to_the_first_one(empty):
+    records = make_records().head(3).assign(request_id=["a", "b", "b"], row=[0, 0, 1])
+    labels = pd.DataFrame({"request_id": ["a", "b", "b"], "row": [empty, 0, 1], LABEL: [1, 0, 1]})
+    joined = m.join_labels(records, labels)
+    assert joined[LABEL].tolist() == [1, 0, 1] and joined.attrs["unmatched"] == 0
+
+
+@pytest.mark.parametrize("row", ["x", 0.5, -1, "1e999"])
+def test_a_row_that_is_no_number_is_refused(row):
+    labels = pd.DataFrame({"request_id": ["a", "b"], "row": [0, row], LABEL: [1, 0]})
+    with pytest.raises(InputError, match="row of a request"):
+        m.join_labels(make_records().head(3), labels)
+
+
+def test_labels_whose_lines_are_longer_than_the_header_are_refused(tmp_path):
+    """Pandas would take the ids for an index, and the rows for ids."""
+    path = tmp_path / "labels.csv"
+    path.write_text("request_id,fraud\na,0,1\nb,0,1\n")
+    with pytest.raises(InputError, match=r"labels\.csv cannot be read"):
+        read_labels(path)
+    path.write_text("request_id,row,fraud\n007,,1\nb,0,0\nb,1,1\n")
+    joined = m.join_labels(
+        make_records().head(3).assign(request_id=["007", "b", "b"], row=[0, 0, 1]), read_labels(path)
+    )
+    assert joined[LABEL].tolist() == [1, 0, 1]
+
+
+def test_what_a_log_could_not_tell_is_in_the_report(reference):
+    records = make_records()
+    records.attrs = {"unreadable": ["a", "b"], "unmatched": 12, "ambiguous": 3, "ahead": 1}
+    report = m.watch(reference, records)
+    assert report.verdict == "fine" and len(report.remarks) == 4
+    for words in ("Damaged parts of the log: 2.", "Labels without a prediction: 12.",
+                  "Predictions that share a request id, without a label: 3.", "Predictions from the future, left out: 1."):  # fmt: skip
+        assert words in report.reason and words in write_html(report) and words in report.to_dict()["remarks"]
+    assert m.watch(reference, make_records()).remarks == ()
+
+
+@pytest.mark.parametrize("before", [0.0, 5.0])
+def test_an_amount_that_was_one_number_and_grows_is_drift(reference, before):
+    """Quantiles of such an amount are equal, and whatever lies above would share their bin."""
+    rng = np.random.default_rng(0)
+    name, many = "distance_from_last_transaction", reference.head(20_000)
+    share = 1.0 if before else 0.95  # a constant, or mostly zeros
+    same = rng.random(len(many)) < share
+    old = many.assign(**{name: np.where(same, before, many[name]).astype(np.float32)})
+    new = old.assign(**{name: np.float32(500)})
+    limits = m.choose_limits(old, 1000, months=100)
+    assert name in m.drift_report(old, new, limits).drifted
+    assert m.drift_report(old, old.sample(7000, random_state=1), limits).drifted == ()
+
+
+@pytest.mark.parametrize("number", [0, -1, 14, float("nan")])
+def test_false_alarms_that_a_month_cannot_hold_are_refused(reference, number):
+    with pytest.raises(InputError, match="false alarms"):
+        m.choose_limits(reference, 1000, false_alarms_per_year=number, months=20)
+
+
 def test_days_say_what_decisions_were_worth():
     records = make_records().iloc[: 3 * 1000].reset_index(drop=True)
     records.loc[2000:, LABEL] = np.nan
@@ -222,6 +281,16 @@ def test_a_page_and_the_gauges_say_the_same(reference):
         found["fraud_demo_realized_cost_per_1000", None]
         <= found["fraud_demo_realized_cost_per_1000_limit", None]
     )
+
+
+def test_a_clock_that_is_ahead_does_not_silence_the_alarm(reference):
+    """The last days are counted from the newest row, and one from next month would be alone in them."""
+    records = make_records("new region").drop(columns=LABEL)
+    assert m.watch(reference, records).verdict == "alarm"
+    ahead = records.tail(1).assign(at=records["at"].max() + pd.Timedelta(days=30))
+    kept = leave_out_future(pd.concat([records, ahead], ignore_index=True), records["at"].max())
+    report = m.watch(reference, kept)
+    assert report.verdict == "alarm" and "from the future, left out: 1." in report.reason
 
 
 def test_nothing_to_judge_is_said(reference, limits):

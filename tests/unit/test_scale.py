@@ -448,6 +448,22 @@ def test_pool_gives_the_same_bytes_and_outlives_a_deadly_shard(source, model, ex
     assert (read_parts(tmp_path), rest.manifest) == expected
 
 
+def test_script_without_a_guard_is_told(source, onnx_path, tmp_path):
+    """Each process of a pool imports the script that calls, and would score the folder itself."""
+    call = f"score_dataset({str(source)!r}, {str(tmp_path / 'out')!r}, {str(onnx_path)!r}, 'pool', 2)"
+    script = tmp_path / "script.py"
+    script.write_text(f"from fraud_demo.scale import score_dataset\n{call}\n")
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 1 and "cannot start" in done.stderr and "__name__" in done.stderr
+    script.write_text(
+        f"from fraud_demo.scale import score_dataset\nif __name__ == '__main__':\n    print({call})\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert "8 of 8 shards scored" in done.stdout, done.stderr
+
+
 def test_killed_worker_of_the_pool(source, model, expected, tmp_path):
     """One process of the pool dies by SIGKILL, as from want of memory; its shard is scored by another."""
     killed = []

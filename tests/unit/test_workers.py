@@ -82,6 +82,17 @@ def test_a_process_without_variables_is_alone():
         ({"TF_CONFIG": "{"}, "JSONDecodeError"),
         ({"TF_CONFIG": "[]"}, "TypeError"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "worker"),
+        ({"TF_CONFIG": '{"cluster": {"worker": "a:1"}, "task": {"index": 0}}'}, "list of addresses"),
+        (
+            {"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}'},
+            "workers alone",
+        ),
+        (
+            {
+                "TF_CONFIG": '{"cluster": {"chief": ["c:1"], "worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
+            },
+            "workers alone",
+        ),
     ],
 )
 def test_wrong_variables_are_explained(environ, words):
@@ -130,6 +141,23 @@ def test_checkpoint_is_whole_or_absent(tmp_path, monkeypatch):
     arrays, notes = load_checkpoint(path, "a")
     assert arrays[0].tolist() == [0, 1, 2] and notes["history"] == {"loss": [0.5]} and not notes["is_done"]
     assert load_checkpoint(path, "b") is None
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "flipped", "other"])
+def test_checkpoint_that_cannot_be_read_is_none_and_said(tmp_path, caplog, damage):
+    """The pods of a Job start again and again: a file that stops each of them would never be mended."""
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, [np.arange(3000.0)], {"loss": [0.5]}, "a")
+    whole = path.read_bytes()
+    spoiled = {
+        "empty": b"",
+        "half": whole[: len(whole) // 2],
+        "flipped": whole[:900] + bytes([whole[900] ^ 255]) + whole[901:],
+        "other": b"a text",
+    }
+    path.write_bytes(spoiled[damage])
+    assert load_checkpoint(path, "a") is None
+    assert "cannot be read" in caplog.text and str(tmp_path) not in caplog.text
 
 
 def test_recipes_are_all_combinations():
@@ -370,6 +398,12 @@ def test_prediction_holds_with_noise(seed):
 def test_measurements_that_say_too_little_are_refused():
     with pytest.raises(InputError, match="do not tell"):
         fit_rates([take_time(n, n // 100_000) for n in (100_000, 200_000, 400_000)], 20.0)
+    for wrong in ([], [take_time(*size) for size in SIZES[:2]]):
+        with pytest.raises(InputError, match="do not tell"):
+            fit_rates(wrong, 20.0)
+    for seconds in (0.0, -1.0, float("nan")):
+        with pytest.raises(InputError, match="no time"):
+            fit_rates([*(take_time(*size) for size in SIZES), Measurement(1000, 1, seconds)], 20.0)
 
 
 def test_one_core_needs_the_sum_of_its_parts():
@@ -411,8 +445,10 @@ def test_a_trillion_rows_are_planned_in_seconds():
 
 
 def test_plot_says_its_numbers():
-    plans = [plan_scoring(10**8, nodes, TRUE) for nodes in (1, 2)]
-    assert "1e+08 rows" in plot_plans(plans).get_label()
+    plans = [plan_scoring(10**size, nodes, TRUE) for size in range(5, 11) for nodes in (1, 2)]
+    figure = plot_plans(plans)
+    assert "1e+08 rows" in figure.get_label()
+    assert len(figure.axes[0].lines) == 12, "two lines for each size"
 
 
 @pytest.mark.parametrize("busy", [1.0, 1.5])
