@@ -60,7 +60,7 @@ from .report import write_report
 from .stack import get_status, read_log, start_stack, stop_stack
 
 # %% ../../nbs/workshop/cli.ipynb #7b6a0ac7
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # messages hold brackets of their own
 
 
 def show_table(
@@ -213,9 +213,18 @@ def run(
         changed and not solved and not strict and get_status(settings).model["version"] is not None
     )  # without one, nothing can be kept
     kept = find_kept(chosen, folder, settings) if has_champion else {}
-    bars, report, done = show_progress()
+    bars, report, show_done = show_progress()
+    results, is_stopped = [], False
+
+    def done(result: LessonResult) -> None:
+        results.append(result)
+        show_done(result)
+
     with bars:
-        results = run_lessons(chosen, folder, settings, kept, report, done, mode)
+        try:
+            run_lessons(chosen, folder, settings, kept, report, done, mode)
+        except KeyboardInterrupt:
+            is_stopped = True
     page = write_report(chosen, results, folder) if report_dir else None
     console.print()
     show_table(tabulate_results(results), "Lessons")
@@ -224,6 +233,9 @@ def run(
         + (f", report in {os.path.relpath(page)}" if page else ""),
         soft_wrap=True,
     )
+    if is_stopped:
+        console.print("\nYou stopped it; what is in the table has run.", style="bold")
+        raise typer.Exit(130)
     if failed := [result for result in results if not result.passed]:
         console.print(
             f"\nLesson {failed[0].lesson.number} stopped: {failed[0].message}", style="bold", soft_wrap=True
@@ -469,7 +481,7 @@ def score_dataset(
     else:
         console.print(f"{scored}, into {output}.", soft_wrap=True)
         for outcome in scored.failed:
-            console.print(f"{outcome.shard}: {escape(' '.join(outcome.error))}", soft_wrap=True)
+            console.print(f"{outcome.shard}: {' '.join(outcome.error)}", soft_wrap=True)
     if scored.failed:
         raise typer.Exit(1)
 

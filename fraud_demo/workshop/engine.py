@@ -58,7 +58,9 @@ def fill_stubs(
         return
     fix = "Write it, or run the lesson without its solutions."
     if not path.is_file():
-        raise InputError(f"There are no solutions for {path.stem}.", f"{path.name} was looked for.", fix)
+        raise InputError(
+            f"There are no solutions for {path.stem}.", f"{path.absolute()} was looked for.", fix
+        )
     solutions = {answer.exercise: answer.source for answer in read_answers(path) if answer.kind == "solution"}
     for cell in stubs:
         name = next(tag for tag in cell.metadata["tags"] if tag.startswith("ex-"))
@@ -83,6 +85,7 @@ class WorkbookEngine:
         **kwargs: Any,  # for papermill's own engine
     ) -> Any:  # the executed notebook
         "Run the cells of a notebook."
+        from nbclient.exceptions import CellTimeoutError
         from papermill.engines import NBClientEngine  # here: papermill imports this module
         from papermill.iorw import write_ipynb
 
@@ -96,6 +99,8 @@ class WorkbookEngine:
         def start(cell, cell_index):
             if report and cell_index is not None:
                 report(cell_index + 1, len(nb.cells))
+            if time.monotonic() >= end:  # many quick cells, none of which is too slow
+                raise CellTimeoutError("the lesson took too long")
 
         def find_timeout(cell):
             return min(execution_timeout or 1e9, max(end - time.monotonic(), 1))

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .lessons import Lesson, LessonResult, count_exercises, describe_result
+from .lessons import Lesson, LessonResult, count_exercises, describe_result, read_executed
 
 # %% ../../nbs/workshop/report.ipynb #5439eae5
 UNPRINTABLE = re.compile(
@@ -101,14 +101,13 @@ def write_page(
     folder: Path,  # where the page goes
 ) -> str:  # name of the page; "" when nothing was executed
     "Write an executed lesson as a page that loads nothing else."
-    import nbformat
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter
     from nbconvert.filters import clean_html
 
-    if not result.executed.is_file():
+    name, notebook = f"{result.lesson.path.stem}.html", read_executed(result.executed)
+    if notebook is None:
         return ""
-    name, notebook = f"{result.lesson.path.stem}.html", nbformat.read(result.executed, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"```mermaid.*?```", "", cell.source, flags=re.S)

@@ -37,6 +37,18 @@ def route_of(service, namespace, port):
     return f"http://{service}.{namespace}.svc.cluster.local:{port}"
 
 
+# %% ex-01-1 wrong: does not fit port 8080
+def route_of(service, namespace, port):
+    scheme = "http" if port == 5000 else "https"
+    return f"{scheme}://{service}.{namespace}.svc.cluster.local:{port}"
+
+
+# %% ex-01-1 wrong: does not fit port 1443
+def route_of(service, namespace, port):
+    scheme = "https" if str(port).endswith("443") else "http"
+    return f"{scheme}://{service}.{namespace}.svc.cluster.local:{port}"
+
+
 # %% ex-01-1 wrong: A route is a text
 def route_of(service, namespace, port):
     print(service)

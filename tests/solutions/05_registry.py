@@ -128,5 +128,8 @@ serves = {"A": 3, "B": 2, "C": 1}
 # %% ex-05-3 wrong: number of a version
 serves = {"A": "champion", "B": "previous", "C": "challenger"}
 
+# %% ex-05-3 wrong: number of a version
+serves = {"A": -3, "B": -2, "C": -3}
+
 # %% ex-05-3 wrong: no answer for C
 serves = {"A": 3, "B": 2}

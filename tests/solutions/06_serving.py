@@ -43,6 +43,35 @@ payload = {**tensor, "shape": [2, 7], "data": legitimate + fraudulent}
 # %% ex-06-1 wrong: an array has tolist()
 payload = {"inputs": [{**tensor, "shape": [2, 7], "data": np.array([legitimate, fraudulent])}]}
 
+# %% ex-06-1 wrong: Write each flag as 0.0 or 1.0
+payload = {
+    "inputs": [
+        {
+            **tensor,
+            "shape": [2, 7],
+            "data": [*legitimate[:6], False, *fraudulent[:3], True, False, False, True],
+        }
+    ]
+}
+
+# %% ex-06-1 wrong: Join the two lists
+payload = {"inputs": [{**tensor, "shape": [2, 7], "data": [str(value) for value in legitimate + fraudulent]}]}
+
+# %% ex-06-1 wrong: Join the two lists
+payload = {"inputs": [{**tensor, "shape": [2, 7], "data": [[value] for value in legitimate + fraudulent]}]}
+
+# %% ex-06-1 wrong: whole numbers
+payload = {"inputs": [{**tensor, "shape": [2.0, 7.0], "data": legitimate + fraudulent}]}
+
+# %% ex-06-1 wrong: The id
+payload = {"id": 5, "inputs": [{**tensor, "shape": [2, 7], "data": legitimate + fraudulent}]}
+
+# %% ex-06-1 wrong: Leave out outputs
+payload = {
+    "inputs": [{**tensor, "shape": [2, 7], "data": legitimate + fraudulent}],
+    "outputs": "fraud_probability",
+}
+
 # %% ex-06-1 wrong: The datatype of the tensor
 payload = {"inputs": [{**tensor, "datatype": "FP64", "shape": [2, 7], "data": legitimate + fraudulent}]}
 

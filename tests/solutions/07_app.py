@@ -105,6 +105,25 @@ tensor["data"] = [list(edge.transaction.to_array()[0].tolist())]
 reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10)
 
 # %% ex-07-3 also
+import requests
+
+from fraud_demo.serving import locate_model
+
+tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32"}
+tensor["data"] = edge.transaction.to_array()[0].tolist()
+reply = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10).text
+
+# %% ex-07-3 also
+import requests
+
+from fraud_demo.serving import locate_model
+
+tensor = {"name": "dense_input", "shape": [1, 7], "datatype": "FP32"}
+tensor["data"] = edge.transaction.to_array()[0].tolist()
+answer = requests.post(f"{locate_model(settings).url}/infer", json={"inputs": [tensor]}, timeout=10)
+reply = answer.json()["outputs"][0]
+
+# %% ex-07-3 also
 reply = edge.decision.fraud_probability
 
 # %% ex-07-3 wrong: The server refused

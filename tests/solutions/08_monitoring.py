@@ -47,6 +47,9 @@ found_drift = drift_report(
 (moved,) = (column for column in found_drift.columns if column.is_drift and column.name in FEATURE_NAMES)
 direction = "up" if moved.now > moved.before else "down"
 
+# %% ex-08-2 also
+moved, direction = "PIN entered", "Down"
+
 # %% ex-08-2 wrong: and no part of them
 moved, direction = "fraud_probability", "up"
 
@@ -56,7 +59,7 @@ moved, direction = "distance_from_home", "up"
 # %% ex-08-2 wrong: PSI has no sign
 moved, direction = "used_pin_number", "up"
 
-# %% ex-08-2 wrong: It must be one of up, down
+# %% ex-08-2 wrong: It must be one of: up; down
 moved, direction = "used_pin_number", "less"
 
 # %% ex-08-2 wrong: It must be one of distance_from_home
@@ -163,6 +166,9 @@ my_shift, seen, first_column, does_harm = (
 
 # %% ex-08-4
 steps = {"harmless": "note it in the report", "unknown": "get labels first", "harmful": "retrain"}
+
+# %% ex-08-4 also
+steps = {"harmless": "Note it in the report.", "unknown": "Get labels first", "harmful": "Retrain"}
 
 # %% ex-08-4 wrong: nobody knows yet
 steps = {"harmless": "note it in the report", "unknown": "retrain", "harmful": "retrain"}

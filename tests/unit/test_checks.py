@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -69,6 +70,41 @@ def test_a_function_that_stops_or_does_nothing_is_explained():
     assert "A route is a text" in c.judge("ex-01-1", lambda *given: None).text
 
 
+class Shy:
+    def __repr__(self):
+        raise AttributeError("half built")
+
+
+def nest(depth):
+    found = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Shy(), nest(2000), 10**5000, [Shy()], {"A": Shy()}, lambda *given: Shy()],
+    ids=["shy", "deep", "long", "list", "part", "function"],
+)
+@pytest.mark.parametrize("name", ["ex-01-1", "ex-01-2", "ex-00-1"])
+def test_an_answer_that_cannot_be_shown_gets_a_sentence(name, answer):
+    told = c.judge(name, answer)
+    assert told.state == "not yet" and "Traceback" not in told.text and len(told.text) < 800
+
+
+def test_a_function_that_ends_the_program_is_explained():
+    def leave(*given):
+        sys.exit("enough")
+
+    assert "SystemExit: enough" in c.judge("ex-01-1", leave).text
+
+
+def test_a_check_without_an_answer_is_named():
+    with pytest.raises(InputError, match="gives no answer"):
+        c.check("ex-01-2")
+
+
 def test_a_check_that_fails_itself_is_no_traceback():
     @c.exercise("ex-99-2")
     def broken(answer):
@@ -106,17 +142,23 @@ def test_feedback_is_read_by_people_and_programs():
 def test_the_instructor_is_told_once_and_nobody_waits(monkeypatch):
     told = []
     monkeypatch.setattr(c, "tag_seat", lambda settings, key, value: told.append((key, value)))
-    c.tell_instructor.cache_clear()
+    c.TOLD.clear()
     for answer in (..., 3, 5, 4, 4):
         c.check("ex-99-1", answer)
     assert told == [("exercise.ex-99-1", "not yet"), ("exercise.ex-99-1", "right")]
+    for answer in (3, 4):
+        c.check("ex-99-1", answer)
+    assert [state for _, state in told] == ["not yet", "right"] * 2, "the last answer is what the room shows"
 
     def fail(*_):
         raise ConnectionError("no server")
 
-    monkeypatch.setattr(c, "tag_seat", fail)
-    c.tell_instructor.cache_clear()
-    assert c.check("ex-99-1", 4).is_right
+    with monkeypatch.context() as patch:
+        patch.setattr(c, "tag_seat", fail)
+        c.TOLD.clear()
+        assert c.check("ex-99-1", 4).is_right
+    c.check("ex-99-1", 4)
+    assert len(told) == 5, "a state that did not arrive is told again"
 
 
 @given(st.permutations(sorted(CASES)))

@@ -15,9 +15,11 @@ import typer
 from typer.testing import CliRunner
 
 from fraud_demo.core import FEATURE_NAMES, find_project
+from fraud_demo.workshop import cli, lessons
 from fraud_demo.workshop.cli import check_kernel, make_cli
 from tests.conftest import BIN, ROOT
 
+from .test_lessons import write_lesson
 from .v2_double import V2Double
 
 COMMANDS = ("doctor", "up", "down", "status", "logs", "train", "promote", "rollback", "score", "app")
@@ -198,3 +200,47 @@ def test_score_goes_on_after_control_c(tmp_path, double):
     process = score(*arguments, home=tmp_path)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 0 and "rows had their scores before." in told, (told, errors)
+
+
+@pytest.fixture
+def small_lessons(tmp_path, monkeypatch):
+    """Two lessons of a few cells in the place of the real ones; the second one fails with brackets in its words."""
+    folder = tmp_path / "nbs"
+    write_lesson(folder, "00_good", "number: int = 1  # any")
+    words = "no column [a] in [/data/in.csv], run pip install 'fraud-demo[local]'"
+    write_lesson(folder, "01_bad", "number: int = 1  # any", f"raise KeyError({words!r})")
+    monkeypatch.setenv("FRAUD_DEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cli, "list_lessons", lambda: lessons.list_lessons(folder))
+    return words
+
+
+def test_words_in_brackets_are_shown_as_they_are(small_lessons, tmp_path):
+    answer = CliRunner().invoke(make_cli(), ["lessons", "run", "--report", str(tmp_path / "a [red]b[/red]")])
+    assert answer.exit_code == 1, answer.output
+    assert small_lessons in answer.output.replace("\n", " ") and "a [red]b[/red]" in answer.output
+
+
+def test_who_stops_a_run_sees_what_has_run(small_lessons, tmp_path, monkeypatch):
+    run = lessons.run_lesson
+
+    def stop(lesson, *given, **options):
+        if lesson.number == "01":
+            raise KeyboardInterrupt
+        return run(lesson, *given, **options)
+
+    monkeypatch.setattr(lessons, "run_lesson", stop)
+    answer = CliRunner().invoke(make_cli(), ["lessons", "run", "--report", str(tmp_path / "report")])
+    assert answer.exit_code == 130 and "You stopped it" in answer.output and "What is good?" in answer.output
+    assert "not run" in (tmp_path / "report" / "index.html").read_text()
+    assert 'skipped="1"' in (tmp_path / "report" / "junit.xml").read_text()
+
+
+def test_folders_and_choices_that_cannot_be_are_said(small_lessons, tmp_path):
+    (tmp_path / "file").write_text("")
+    for options, words in (
+        (["--report", str(tmp_path / "file")], "Nothing can be written"),
+        (["--report", str(tmp_path / "nbs")], "lessons themselves"),
+        (["00", "--from", "01"], "nothing to run"),
+    ):
+        answer = CliRunner().invoke(make_cli(), ["lessons", "run", *options])
+        assert words in str(answer.exception), answer.output

@@ -16,7 +16,7 @@ from fraud_demo.core import InputError
 from fraud_demo.workshop.engine import read_answers
 from fraud_demo.workshop.lessons import RunMode, list_lessons, run_lesson, run_lessons, tabulate_results
 from fraud_demo.workshop.report import write_report
-from tests.conftest import BIN
+from tests.conftest import BIN, ROOT
 from tests.unit.test_lessons import settings, write_lesson  # noqa: F401  a fixture
 
 CHECK = 'check("ex-01-2", menders)'
@@ -76,6 +76,12 @@ def test_a_lesson_has_a_time_of_its_own(nbs, tmp_path):
     assert not result.passed and "a lesson 3 s" in result.message and result.seconds < 30
 
 
+def test_many_quick_cells_do_not_outlive_the_time_of_a_lesson(nbs, tmp_path):
+    write_lesson(nbs, "02_quick", "number: int = 1  # any", *["import time; time.sleep(0.5)"] * 30)
+    result = run_lesson(list_lessons(nbs)[1], tmp_path / "out", mode=RunMode(lesson_timeout_s=3))
+    assert not result.passed and "a lesson 3 s" in result.message and 3 <= result.cell < 12
+
+
 @pytest.mark.parametrize(
     ("last", "told"),
     [
@@ -111,6 +117,16 @@ def test_papermill_finds_the_engine_by_name(nbs, tmp_path, is_solved):
     )  # fmt: skip
     assert (done.returncode == 0) is is_solved, done.stderr
     assert is_solved or "Exercise ex-01-2 is not solved" in done.stderr
+
+
+def test_the_command_in_the_instructors_pages_runs(tmp_path):
+    """papermill changes into the lesson's folder first, so a relative folder of solutions would be sought there."""
+    line = re.search(r"^FRAUD_DEMO_SOLUTIONS=.*$", (ROOT / "INSTRUCTORS.md").read_text(), re.M)[0]
+    line = line.replace("out.ipynb", str(tmp_path / "out.ipynb")).replace(".venv/bin", str(BIN))
+    done = subprocess.run(line, shell=True, cwd=ROOT, env={**os.environ, "FRAUD_DEMO_HOME": str(tmp_path)},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "right" in (tmp_path / "out.ipynb").read_text()
 
 
 def test_report_has_a_page_for_people_and_a_file_for_programs(nbs, tmp_path, settings):  # noqa: F811

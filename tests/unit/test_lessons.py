@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -17,6 +18,7 @@ from fraud_demo.workshop.lessons import (
     run_lessons,
     tabulate_results,
 )
+from fraud_demo.workshop.report import write_page
 
 
 def write_lesson(folder, name, *cells):
@@ -135,3 +137,71 @@ def test_unchanged_lessons_are_kept_up_to_the_first_change(nbs, settings, tmp_pa
     assert list(find_kept(lessons, out, settings)) == ["00"]
     (out / "00_good.ipynb").unlink()
     assert find_kept(lessons, out, settings) == {}
+
+
+@pytest.mark.parametrize(
+    "way", ["raise SystemExit", "import sys; sys.exit(0)", "import sys; sys.exit('enough')"]
+)
+def test_a_lesson_that_stops_early_has_not_passed(nbs, tmp_path, way):
+    """papermill takes an exit without a reason for the end of a notebook."""
+    write_lesson(nbs, "03_early", "number: int = 1  # any", way, "print('never')")
+    result = run_lesson(list_lessons(nbs)[3], tmp_path / "out")
+    assert (result.passed, result.cell) == (False, 3) and "SystemExit" in result.message
+
+
+def test_what_failed_or_was_solved_is_not_kept(nbs, settings, tmp_path):
+    lessons, out = list_lessons(nbs)[:1], tmp_path / "out"
+    run_lessons(lessons, out, settings)
+    assert list(find_kept(lessons, out, settings)) == ["00"]
+    (tmp_path / "solutions").mkdir()
+    run_lessons(lessons, out, settings, mode=RunMode(tmp_path / "solutions"))
+    assert find_kept(lessons, out, settings) == {}, "its copy may hold solutions"
+    run_lessons(lessons, out, settings)
+    again = run_lessons(lessons, out, settings, mode=RunMode(lesson_timeout_s=0.001))
+    assert not again[0].passed
+    assert find_kept(lessons, out, settings) == {}, "the last run counts"
+
+
+def test_copies_of_a_lesson_are_none_and_a_broken_one_is_named(nbs, settings, tmp_path):
+    """JupyterLab's Duplicate leaves 00_good-Copy1.ipynb; an editor that was killed leaves half a file."""
+    (nbs / "00_good-Copy1.ipynb").write_bytes((nbs / "00_good.ipynb").read_bytes())
+    (nbs / "02_last.ipynb").write_text('{"cells": [')
+    (nbs / "01_bad.ipynb").write_text("")
+    lessons = list_lessons(nbs)
+    assert [lesson.path.name for lesson in lessons] == ["00_good.ipynb", "01_bad.ipynb", "02_last.ipynb"]
+    first, second = run_lessons(lessons, tmp_path / "out", settings)
+    assert first.passed and not second.passed
+    assert "01_bad.ipynb cannot be read" in second.message and "git checkout" in second.message
+    assert "02_last.ipynb cannot be read" in run_lesson(lessons[2], tmp_path / "out").message
+
+
+def test_lessons_that_exclude_each_other_are_said(nbs):
+    with pytest.raises(InputError, match="nothing to run"):
+        choose_lessons(list_lessons(nbs), ["00"], "01")
+    write_lesson(nbs, "01b_more", "number: int = 1  # any")
+    assert [lesson.number for lesson in choose_lessons(list_lessons(nbs), ["1B"])] == ["01b"]
+
+
+def test_executed_copies_never_take_the_place_of_lessons(nbs, tmp_path):
+    before = (nbs / "00_good.ipynb").read_bytes()
+    (tmp_path / "link").symlink_to(nbs)
+    (tmp_path / "file").write_text("")
+    for folder, words in ((nbs, "lessons themselves"), (tmp_path / "link", "lessons themselves"),
+                          (tmp_path / "file", "Nothing can be written"), (tmp_path / "file" / "x", "Nothing can be written")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            run_lesson(list_lessons(nbs)[0], folder)
+    assert (nbs / "00_good.ipynb").read_bytes() == before
+
+
+def test_a_copy_that_was_cut_short_hides_no_reason(nbs, tmp_path, monkeypatch):
+    """With a full disk half a copy is left; what counts is that the disk is full."""
+    from papermill import iorw
+
+    def fail(notebook, path):
+        Path(path).write_text('{"cells": [')
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(iorw, "write_ipynb", fail)
+    result = run_lesson(list_lessons(nbs)[0], tmp_path / "out")
+    assert not result.passed and "No space left on device" in result.message
+    assert result.exercises == () and write_page(result, tmp_path) == ""

@@ -7,7 +7,9 @@ __all__ = ['FAR_KM', 'NAME', 'check_example', 'check_form', 'check_panel', 'read
            'check_by_hand']
 
 # %% ../../../nbs/workshop/exercises/app.ipynb #662740fa
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ...app import EXAMPLES, FORM, read_values
@@ -161,6 +163,11 @@ def read_reply(
             raise NotYet(
                 "The server's answer is not JSON.", "A model server answers in JSON.", "Look at its address."
             ) from None
+    if isinstance(answer, str | bytes):  # the text of a response
+        with suppress(ValueError):
+            answer = json.loads(answer)
+    if isinstance(answer, Mapping) and "outputs" not in answer and "data" in answer:
+        answer = {"outputs": [answer]}  # the one tensor
     if not isinstance(answer, Mapping):
         return read_number(answer, "The fraud probability", 0, 1)
     require("error" not in answer, f"The server refused: {answer.get('error')!s:.120}",

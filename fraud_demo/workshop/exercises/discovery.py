@@ -13,7 +13,13 @@ from ...discovery import read_address
 from ..checks import call, check_choices, describe, exercise, require
 
 # %% ../../../nbs/workshop/exercises/discovery.ipynb #49055f63
-SERVICES = (("tracking", "team-a", 5000), ("mlflow", "mlflow", 8443), ("mlflow-server", "lab", 443))
+SERVICES = (
+    ("tracking", "team-a", 5000),
+    ("mlflow", "mlflow", 8443),
+    ("mlflow-server", "lab", 443),
+    ("web", "lab", 8080),
+    ("web", "team-b", 1443),
+)
 
 
 @exercise("ex-01-1")

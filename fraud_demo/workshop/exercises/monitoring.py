@@ -14,7 +14,7 @@ import numpy as np
 from ...core import FEATURE_NAMES, FEATURES, LABEL, find_good
 from ...data import draw_transactions, generate_transactions
 from ...monitoring import SCORE, SHIFTS, WATCHED, choose_limits, compute_psi, count_bins, make_edges
-from ..checks import NotYet, call, describe, exercise, read_number, require
+from ..checks import NotYet, call, check_choices, describe, exercise, read_number, require
 from .core import read_feature
 
 if TYPE_CHECKING:
@@ -86,14 +86,9 @@ def check_moved(
     name = read_feature(found)
     require(name == MOVED, f"You name {name}.", "In this week its PSI is no more than chance gives.",
             "Compare the PSI of each column with the limit beside it.")  # fmt: skip
-    require(
-        direction in UP_OR_DOWN,
-        f"The direction is {describe(direction)}.",
-        f"It must be one of {', '.join(UP_OR_DOWN)}.",
-        "Copy the text.",
-    )
-    require(direction == DIRECTION, f"You say that it went {direction}.", "PSI has no sign, but two means have.",
-            "Compare the columns *before* and *now* of the report.")  # fmt: skip
+    hint = "Compare the columns *before* and *now* of the report."
+    case = {"the direction": (DIRECTION, hint)}
+    check_choices({"the direction": direction}, UP_OR_DOWN, case, "PSI has no sign, but two means have.")
     return "Half of the PIN entries are gone: a terminal that fails looks like this, and the model sees more fraud where there is none."
 
 # %% ../../../nbs/workshop/exercises/monitoring.ipynb #805a8cad
@@ -210,23 +205,5 @@ def check_steps(
     steps: Any,  # the reader's choice for each report
 ) -> str:  # what the answer shows
     "Check what to do about three reports."
-    require(isinstance(steps, dict), f"You gave {describe(steps)}.", "The answer has a place for each report.",
-            "Keep the braces of the stub.")  # fmt: skip
-    for report, (step, hint) in REPORTS.items():
-        require(
-            report in steps, f"There is no answer for {report}.", "All three are wanted.", "Add the name."
-        )
-        given = steps[report]
-        require(
-            given in STEPS,
-            f"For {report} you gave {describe(given)}.",
-            f"It must be one of {', '.join(STEPS)}.",
-            "Copy the text.",
-        )
-        require(
-            given == step,
-            f"For {report} you chose {given!r}.",
-            hint,
-            "Read the sentence of the report again.",
-        )
+    check_choices(steps, STEPS, REPORTS, "That is not what such a report calls for.")
     return "Drift asks a question and labels answer it: a model is trained again for its mistakes, and not for its inputs."

@@ -128,7 +128,7 @@ def check_serves(
     "Check who serves after a refusal and two rollbacks."
     for step, given in zip(SERVES, read_parts(serves, *SERVES), strict=True):
         found = f"After step {step} you let {describe(given)} serve."
-        number = re.fullmatch(r"\s*(?:version|v)?[\s-]*(\d+)(?:\.0)?\s*", str(given), re.I)
+        number = re.fullmatch(r"\s*(?:(?:version|v)[\s-]*)?(\d+)(?:\.0)?\s*", str(given), re.I)
         require(number, found, "The answer is the number of a version.", "Give 1, 2, 3 or 4.")
         version, hint = SERVES[step]
         require(number[1] == version, found, "This is not what the turns say.", hint)
