@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RESULTS', 'ROWS_PER_PIECE', 'MOST_BYTES', 'PROBE', 'FORMAT', 'WORKERS', 'LIST_HEAD', 'READERS', 'check_schema',
-           'ScoredBatch', 'read_numbers', 'explain_row', 'append_results', 'score_batch', 'regroup', 'merge_batches',
-           'weigh_row', 'ParquetReader', 'open_writer', 'identify_file', 'identify_model', 'identify', 'run_in_order',
-           'ScoredPiece', 'score_pieces', 'is_rejected_list', 'check_files', 'Tally', 'explain_stop', 'FileScores',
-           'refuse_row', 'number_rows', 'write_rejected', 'write_pieces', 'check_end', 'score_file']
+           'ScoredBatch', 'read_numbers', 'explain_row', 'append_results', 'score_batch', 'weigh_batch', 'regroup',
+           'merge_batches', 'weigh_row', 'ParquetReader', 'open_writer', 'identify_file', 'identify_model', 'identify',
+           'run_in_order', 'ScoredPiece', 'score_pieces', 'is_rejected_list', 'check_files', 'Tally', 'explain_stop',
+           'FileScores', 'refuse_row', 'number_rows', 'write_rejected', 'write_pieces', 'check_end', 'score_file']
 
 # %% ../nbs/06b_batch.ipynb #06eccf8d
 import csv
@@ -148,6 +148,14 @@ ROWS_PER_PIECE = 100_000  # rows of Parquet that are read, scored and written at
 MOST_BYTES = 32 * 2**20  # fewer rows when they would be more than this
 
 # %% ../nbs/06b_batch.ipynb #f0ecc5c8
+def weigh_batch(
+    batch: Any,  # a pyarrow record batch
+) -> int:  # bytes in memory
+    "Weigh the rows of a batch; a dictionary is shared by all of them, and does not count."
+    kind = import_extra("pyarrow", "data").DictionaryArray
+    return sum((c.indices if isinstance(c, kind) else c).nbytes for c in batch.columns)
+
+
 def regroup(
     batches: Iterable[Any],  # pyarrow record batches of any sizes
     schema: Any,  # their pyarrow schema
@@ -160,7 +168,7 @@ def regroup(
             part = batch.slice(0, size - rows)
             batch = batch.slice(len(part))
             held.append(part)
-            rows, weight = rows + len(part), weight + part.nbytes
+            rows, weight = rows + len(part), weight + weigh_batch(part)
             if rows == size or weight > MOST_BYTES:
                 yield from merge_batches(held, schema)
                 held, rows, weight = [], 0, 0
@@ -179,13 +187,12 @@ def merge_batches(
 def weigh_row(
     file: Any,  # a pyarrow ParquetFile
 ) -> float:  # bytes in memory, 1 at least
-    "Weigh the rows of a few groups, as they are stored and as they are read."
-    last = file.num_row_groups - 1
-    groups = sorted({0, last // 2, last}) if last >= 0 else []
-    stored = [file.metadata.row_group(group) for group in groups]
-    read = [batch for group in groups for batch in islice(file.iter_batches(100, [group]), 1)]
-    weights = [group.total_byte_size / max(group.num_rows, 1) for group in stored]
-    return max([1.0, *weights, *(batch.nbytes / len(batch) for batch in read)])
+    "Weigh the rows of a file: all of them as they are stored, the first ones of three groups as they are read."
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    stored = sum(group.total_byte_size for group in groups) / max(file.metadata.num_rows, 1)
+    some = sorted({0, len(groups) // 2, len(groups) - 1}) if groups else []
+    read = [batch for number in some for batch in islice(file.iter_batches(100, [number]), 1)]
+    return max([1.0, stored, *(weigh_batch(batch) / len(batch) for batch in read)])
 
 
 class ParquetReader:

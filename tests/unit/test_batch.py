@@ -121,6 +121,20 @@ def test_pieces_are_bounded_by_what_their_rows_need_in_memory(tmp_path, local, m
         assert pq.read_table(tmp_path / "out.parquet")["note"].to_pylist() == notes
 
 
+def test_a_long_dictionary_does_not_make_rows_wide(tmp_path, monkeypatch):
+    """A column of categories carries all of them with each batch; its rows hold a number each."""
+    monkeypatch.setattr(batch, "MOST_BYTES", 2**20)
+    numbers = np.arange(20_000, dtype=np.int32)
+    cards = pa.DictionaryArray.from_arrays(numbers, [f"card {i:50}" for i in range(50_000)])
+    table = make_table(np.tile(ROWS, (100, 1))).append_column("card", cards)
+    for group in (20_000, 19_990):  # the last group may be a short one, with the same dictionary
+        pq.write_table(table, tmp_path / "in.parquet", row_group_size=group)
+        reader = ParquetReader(tmp_path / "in.parquet")
+        assert pa.types.is_dictionary(reader.schema.field("card").type) and reader.piece_rows > 1000
+        pieces = [piece.content for piece in reader.cut()]
+        assert len(pieces) < 20 and sum((p["card"].to_pylist() for p in pieces), []) == cards.to_pylist()
+
+
 def test_a_piece_holds_no_more_than_its_bytes(monkeypatch):
     """Spark hands over batches of any width, and a gigabyte of text must not become one piece."""
     monkeypatch.setattr(batch, "MOST_BYTES", 1200)
