@@ -226,10 +226,8 @@ def run_lesson(
                 config=make_kernel_config(Path(sockets)),
             )
         if left := find_unfinished(notebook.cells):
-            cell, message = (
-                left,
-                "SystemExit: the cell ended the lesson, and nothing behind it ran. Take it out.",
-            )
+            cell = left
+            message = "SystemExit: the cell ended the lesson, and nothing behind it ran. Take it out."
     except PapermillExecutionError as error:
         cell, message = error.cell_index + 1, f"{error.ename}: {error.evalue}".removesuffix(": ")
     except InputError:
@@ -339,8 +337,11 @@ def write_passed(
 ) -> None:
     "Write down which lessons passed, beside their executed copies."
     aside = folder / "passed.partial"
-    aside.write_text(json.dumps(passed, indent=2))
-    aside.replace(folder / "passed.json")
+    try:
+        aside.write_text(json.dumps(passed, indent=2))
+        aside.replace(folder / "passed.json")
+    except OSError:  # a full disk: then nothing is kept
+        (folder / "passed.json").unlink(missing_ok=True)
 
 
 def note_passed(
