@@ -176,7 +176,7 @@ def main(
         signal.signal(number, lambda *_: is_stopped.set())
     scorer = LazyScorer(make)
     try:
-        host = os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+        host = os.environ.get("GRADIO_SERVER_NAME", "").strip() or "127.0.0.1"
         place = (host, read_port(os.environ), read_root_path(os.environ))
         app = build_app(scorer)
         log.info("the app is at %s", start_app(app, *place, make_health_routes(scorer, is_stopped)))

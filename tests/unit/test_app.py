@@ -49,6 +49,7 @@ from fraud_demo.core import (
     Transaction,
     to_features,
 )
+from fraud_demo.details import csv_reader
 from fraud_demo.details import upload as upload_module
 from fraud_demo.details.app_process import LazyScorer, read_port
 from fraud_demo.details.upload import score_upload
@@ -411,6 +412,78 @@ def test_upload_when_the_service_is_down(tmp_path, double):
     double.script = [(401, "text/plain", b"")] * 5
     result = score_upload(write_upload(tmp_path, *GOOD_LINES), EndpointScorer(double.url))
     assert "token" in result.problem and result.scores is None
+
+
+def test_half_a_result_is_not_kept(tmp_path, local, monkeypatch):
+    """Nobody comes back for it: the next press scores into another folder."""
+    monkeypatch.setattr(csv_reader, "BYTES_PER_PIECE", 300)
+    scored = []
+
+    class Failing:
+        def score(self, data):
+            scored.append(len(data))
+            if len(scored) > 4:
+                raise ServiceError("It is down.", "Its cable was pulled.", "Plug it in.")
+            return local.score(data)
+
+    path = write_upload(tmp_path, *GOOD_LINES, *GOOD_LINES[1:] * 50)
+    result = score_upload(path, Failing())
+    assert result.problem.endswith("Plug it in.") and [item.name for item in tmp_path.iterdir()] == [
+        "cards.csv"
+    ]
+
+
+def test_upload_in_capitals_and_with_a_long_name(tmp_path, local):
+    assert score_upload(write_upload(tmp_path, *GOOD_LINES, name="CARDS.CSV"), local).scores.rows == 2
+    result = score_upload(write_upload(tmp_path, *GOOD_LINES, name="x" * 249 + ".csv"), local)
+    assert result.scores is None and "shorter name" in result.problem
+
+
+def test_upload_with_very_many_columns_is_refused_at_its_header(tmp_path, local):
+    """Each column of a CSV costs memory, in each block that is in work: a small file would take gigabytes."""
+    for header in (GOOD_LINES[0] + "," * 100_000, '"' + "," * 5000, GOOD_LINES[0] + ',"' + "x" * 9_000_000):
+        result = score_upload(write_upload(tmp_path, header, GOOD_LINES[1]), local)
+        assert result.scores is None and re.search(
+            "too many columns|cannot be read|line of names", result.problem
+        )
+
+
+def test_old_files_go_whoever_left_them(tmp_path):
+    young, old = tmp_path / "a" / "young.csv", tmp_path / "b" / ".half.scores" / "000.npy"
+    for path in (young, old):
+        path.parent.mkdir(parents=True)
+        path.write_text("8,0.5,6")
+    (tmp_path / "b" / "link").symlink_to(young)
+    os.utime(old, (0, 0))
+    os.utime(tmp_path / "b" / "link", (0, 0), follow_symlinks=False)
+    upload_module.sweep(tmp_path)
+    assert young.exists() and not old.exists() and not (tmp_path / "b" / "link").is_symlink()
+    upload_module.sweep(tmp_path, older_s=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inbox_lies_in_the_folder_that_is_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "given"))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "mine.txt").write_text("not an upload")
+    inbox = upload_module.open_inbox()
+    assert inbox.startswith(str(tmp_path / "given" / "fraud-demo-app-"))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", inbox)
+    assert upload_module.open_inbox() == inbox
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "given" / "mine.txt"))
+    with pytest.raises(InputError, match="GRADIO_TEMP_DIR"):
+        upload_module.open_inbox()
+
+
+def test_app_starts_although_a_proxy_is_set(tmp_path):
+    """Gradio asks its own server whether it is there, and would ask a proxy for it."""
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+    process, url = start_process(FRAUD_DEMO_HOME=str(tmp_path), NO_PROXY="", no_proxy="", **proxies)
+    try:
+        wait_for(url, process, "/livez")
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_page_takes_no_larger_file(running):
