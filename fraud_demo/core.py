@@ -6,8 +6,8 @@
 __all__ = ['FEATURES', 'FEATURE_NAMES', 'LABEL', 'FLOAT32_MAX', 'LOOPBACK', 'LESSON_PACKAGES', 'Feature', 'FraudDemoError',
            'InputError', 'ServiceError', 'MissingStepError', 'check_value', 'Transaction', 'check_names',
            'make_transaction', 'find_good', 'check_array', 'to_features', 'convert_row', 'Decision', 'ObjectStore',
-           'find_project', 'read_json', 'Settings', 'load_settings', 'find_data_file', 'find_object_store', 'Table',
-           'import_extra', 'is_loopback', 'bypass_proxy', 'find_workbench_link', 'PageLink', 'check_machine']
+           'find_project', 'read_json', 'Settings', 'read_path', 'load_settings', 'find_data_file', 'find_object_store',
+           'Table', 'import_extra', 'is_loopback', 'bypass_proxy', 'find_workbench_link', 'PageLink', 'check_machine']
 
 # %% ../nbs/00_core.ipynb #b1ce4386
 import importlib
@@ -124,7 +124,11 @@ def check_value(
         why = "It is larger than the model's 32-bit numbers can hold."
     else:
         return number
-    raise InputError(f"{feature.name} cannot be {value!r:.40}.", why, f"Give {allowed}.")
+    try:
+        shown = f"{value!r:.40}"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        shown = "a number of thousands of digits"
+    raise InputError(f"{feature.name} cannot be {shown}.", why, f"Give {allowed}.")
 
 # %% ../nbs/00_core.ipynb #726c6553
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def check_array(
     "Check shape, type and range of an array of transactions."
     try:
         raw = np.asarray(data)
-        if raw.dtype.kind in "USMm" or (  # text, dates, time spans
+        if raw.dtype.kind in "USMmc" or (  # text, dates, time spans, complex numbers
             raw.dtype.kind == "O" and any(isinstance(value, str) for value in raw.ravel())
         ):
             raise TypeError("text or dates")
@@ -287,7 +291,7 @@ def read_json(
     "Read a small state file."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -323,13 +327,29 @@ class Settings:
         return self.inference_endpoint or self.stack.get("model_server")
 
 # %% ../nbs/00_core.ipynb #2b97cff4
+def read_path(
+    name: str,  # of a variable
+    env: Mapping[str, str],  # environment variables
+) -> Path | None:  # absolute; None when it is not set; InputError for what no disk can have
+    "Read a path from the environment."
+    if not env.get(name):
+        return None
+    try:
+        path = Path(env[name]).expanduser().absolute()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, nobody's home, a zero byte
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise InputError(f"{name} is no path.", f"{reason}.", "Correct it, or leave it out.") from None
+    return path
+
+
 def load_settings(
     environ: Mapping[str, str] | None = None,  # None: the process's own environment
 ) -> Settings:  # InputError when a setting cannot be right
     "Read the settings from the environment and from the local stack."
     env = {name: value.strip() for name, value in (os.environ if environ is None else environ).items()}
     project = find_project()
-    home = Path(env.get("FRAUD_DEMO_HOME") or (project or Path.cwd()) / ".workshop").expanduser().absolute()
+    home = read_path("FRAUD_DEMO_HOME", env) or (project or Path.cwd()) / ".workshop"
     seat = env.get("FRAUD_DEMO_SEAT", "")
     if seat and not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", seat):
         raise InputError(
@@ -344,7 +364,7 @@ def load_settings(
         mlflow_route=env.get("MLFLOW_ROUTE") or None,
         inference_endpoint=env.get("INFERENCE_ENDPOINT") or None,
         object_store=find_object_store(env, home),
-        stack=read_json(home / "stack.json").get("services", {}),
+        stack=read_json(home / "stack.json").get("services") or {},
         seat=seat,
         ca_bundle=env.get("FRAUD_DEMO_CA_BUNDLE") or None,
         token=env.get("FRAUD_DEMO_TOKEN") or None,
@@ -356,8 +376,7 @@ def find_data_file(
     project: Path | None,  # the checkout, where there is one
 ) -> Path | None:  # None: generate the rows; whoever reads the file says when it is not there
     "Name the data file: `FRAUD_DEMO_DATA`, else `data/card_transdata.csv` if you put it there."
-    if env.get("FRAUD_DEMO_DATA"):
-        path = Path(env["FRAUD_DEMO_DATA"]).expanduser().absolute()
+    if path := read_path("FRAUD_DEMO_DATA", env):
         if not path.is_file() and project and (project / env["FRAUD_DEMO_DATA"]).is_file():
             path = project / env["FRAUD_DEMO_DATA"]  # a lesson runs in nbs/, the shell above it
         return path
@@ -371,7 +390,7 @@ def find_object_store(
 ) -> ObjectStore | None:  # None: neither a data connection nor a local stack
     "Read the data connection from the environment, else the local stack's own key."
     values = env if env.get("AWS_S3_ENDPOINT") else read_json(home / "object_store.json")
-    if not values:
+    if not values.get("AWS_S3_ENDPOINT"):
         return None
     return ObjectStore(
         endpoint=values["AWS_S3_ENDPOINT"],
@@ -414,7 +433,14 @@ def import_extra(
     "Import a package that the library does without until it is needed."
     try:
         return importlib.import_module(module)
-    except ImportError:
+    except ImportError as error:
+        missing = getattr(error, "name", None) or ""
+        if not isinstance(error, ModuleNotFoundError) or missing.split(".")[0] != module.split(".")[0]:
+            raise MissingStepError(
+                f"{module} cannot be imported.",
+                f"It is there, and says: {' '.join(str(error).split())[:200]}.",
+                "Mend that, or make the environment again.",
+            ) from None
         raise MissingStepError(
             f"{module} is not installed.",
             "It comes with an extra of fraud-demo, to keep the library itself small.",
@@ -434,9 +460,10 @@ def is_loopback(
 
 def bypass_proxy() -> None:
     "Tell every client in this process to ask this machine's own servers without a proxy."
-    for name in ("NO_PROXY", "no_proxy"):
-        given = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join([*given, *(host for host in LOOPBACK if host not in given)])
+    both = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")  # the lower-case one wins
+    given = [host.strip() for host in both.split(",") if host.strip()]
+    missing = [host for host in LOOPBACK if host not in given and "*" not in given]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join([*given, *missing])
 
 # %% ../nbs/00_core.ipynb #d3e904f8
 def find_workbench_link(

@@ -14,7 +14,10 @@ __all__ = ['COLUMN_NAMES', 'LABEL_NAMES', 'PROCESS', 'PIECE_ROWS', 'LARGEST_ZIPP
 import base64
 import hashlib
 import io
+import lzma
 import os
+import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -241,7 +244,8 @@ def read_parquet(
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         check_columns(file.schema_arrow.names, path.name)
         batches = file.iter_batches(batch_size=PIECE_ROWS, columns=list(COLUMN_NAMES))
-        return to_numbers((batch.to_pandas()[list(COLUMN_NAMES)] for batch in batches), path.name)
+        tables = (batch.to_pandas(ignore_metadata=True) for batch in batches)  # pandas would hide an index
+        return to_numbers((table[list(COLUMN_NAMES)] for table in tables), path.name)
 
 # %% ../nbs/02_data.ipynb #d2b050c9
 def refuse_file(
@@ -265,12 +269,17 @@ def load_transactions(
 
     path = Path(path)
     readers = {".parquet": read_parquet, ".zip": read_zip}
-    read = readers.get(path.suffix.lower(), lambda path: read_csv(lambda: str(path), path.name))
+    packed = "gzip" if path.suffix.lower() == ".gz" else None
+    read = readers.get(
+        path.suffix.lower(),
+        lambda path: read_csv(lambda: pa.input_stream(str(path), compression=packed), path.name),
+    )
     try:
         if not path.stat().st_size:
             raise OSError("the file is empty")
         return read(path)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, pa.ArrowException) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, UnicodeDecodeError,
+            pa.ArrowException) as error:  # fmt: skip
         raise refuse_file(path, error) from None
 
 # %% ../nbs/02_data.ipynb #06a01237
@@ -357,9 +366,16 @@ def save_transactions(
     import pyarrow as pa
     from pyarrow import parquet
 
-    aside, writer = path.with_name(f".{path.name}.{os.getpid()}"), None
+    aside = writer = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink(missing_ok=True)
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(number)
+        aside = Path(name)
+        aside.chmod(0o644)
         for piece in pieces:
             table = pa.Table.from_pandas(piece, preserve_index=False)
             if writer is None:
@@ -376,8 +392,8 @@ def save_transactions(
             "Name another folder in FRAUD_DEMO_HOME.",
         ) from None
     finally:
-        if aside.is_file():
-            aside.unlink()
+        if aside:
+            aside.unlink(missing_ok=True)
 
 # %% ../nbs/02_data.ipynb #1e3a2f90
 def prepare_transactions(

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['API', 'FAILURES', 'ANSWERS', 'CLUSTER_ANSWERS', 'DIAGNOSES', 'SERVICE_ACCOUNT', 'OWN_SOURCES', 'RESOURCE', 'SERVICE',
-           'IN_CLUSTER', 'STACK', 'IN_CLUSTER_URL', 'REFUSALS', 'SERVICE_LINE', 'SERVICE_TEMPLATE', 'QUIET', 'Address',
-           'read_address', 'refuse_address', 'Candidate', 'diagnose', 'list_causes', 'explain_failure', 'Page',
-           'read_own', 'make_headers', 'get_page', 'probe_mlflow', 'follow_tls', 'look_below', 'read_version',
-           'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_login', 'read_cluster', 'find_command',
-           'ask_cluster', 'read_refusal', 'probe_all', 'search_service', 'search_resource', 'search_name',
-           'search_stack', 'make_table', 'TrackingRoute', 'RouteError', 'find_certificates', 'list_own', 'search_all',
-           'find_mlflow', 'explain_search', 'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'tag_seat',
-           'mark_lesson']
+           'IN_CLUSTER', 'STACK', 'IN_CLUSTER_URL', 'REFUSALS', 'SERVICE_LINE', 'SERVICE_TEMPLATE', 'QUIET', 'LOGIN',
+           'LENT', 'Address', 'read_address', 'refuse_address', 'Candidate', 'diagnose', 'list_causes',
+           'explain_failure', 'Page', 'read_own', 'make_headers', 'get_page', 'probe_mlflow', 'follow_tls',
+           'look_below', 'read_version', 'explain_page', 'explain_host', 'run_together', 'has_cluster', 'read_login',
+           'read_cluster', 'find_command', 'ask_cluster', 'read_refusal', 'probe_all', 'search_service',
+           'search_resource', 'search_name', 'search_stack', 'make_table', 'TrackingRoute', 'RouteError',
+           'find_certificates', 'list_own', 'search_all', 'find_mlflow', 'explain_search', 'set_environ',
+           'connect_mlflow', 'experiment_url', 'run_url', 'model_url', 'tag_seat', 'mark_lesson']
 
 # %% ../nbs/01_discovery.ipynb #8476fb94
 import base64
@@ -25,7 +25,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -314,6 +314,8 @@ def probe_mlflow(
             return explain_page(candidate, page, ask, "Authorization" in session.headers)
         except (requests.RequestException, OSError) as error:
             return explain_failure(candidate, error, timeout_s)
+        except (ValueError, RecursionError):  # a redirect to no address, a number without an end
+            return diagnose(candidate, "not_mlflow", status="unreadable")
 
 # %% ../nbs/01_discovery.ipynb #001e7310
 def follow_tls(
@@ -321,10 +323,16 @@ def follow_tls(
     page: Page,  # its answer
 ) -> Candidate:  # the same place, with https when the answer points there
     "Follow a redirect from http to https on the same host, and no other."
-    here, there = urlsplit(candidate.url), urlsplit(urljoin(candidate.url + API, page.location))
+    here = urlsplit(candidate.url)
+    try:
+        there = urlsplit(urljoin(candidate.url + API, page.location))
+        read_address(f"{there.scheme}://{there.netloc}")
+    except (ValueError, InputError):  # it points to nothing that could be asked
+        return candidate
     if (here.scheme, there.scheme) != ("http", "https") or here.hostname != there.hostname:
         return candidate
-    return replace(candidate, url=f"https://{there.netloc}{here.path}")
+    place = there.netloc.rpartition("@")[2]  # a login in a redirect is nobody's business
+    return replace(candidate, url=f"https://{place}{here.path}")
 
 
 def look_below(
@@ -347,10 +355,11 @@ def read_version(
 ) -> str | None:  # for example "3.17.2"; None when the server does not tell
     "Ask a server for its version."
     try:
-        found = re.fullmatch(r"\d+\.\d+[\w.+-]{0,30}", ask(f"{candidate.url}/version").body.strip())
+        page = ask(f"{candidate.url}/version")
     except (requests.RequestException, OSError):
         return None
-    return found[0] if found else None
+    found = re.fullmatch(r"\d{1,4}\.\d+[\w.+-]{0,30}", page.body.strip())
+    return found[0] if found and page.status == 200 else None
 
 # %% ../nbs/01_discovery.ipynb #0373b576
 def explain_page(
@@ -788,28 +797,44 @@ QUIET = {  # what MLflow's client prints or sends unless it is told not to
 }
 
 
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")  # where MLflow's client reads it
+LENT: dict[str, tuple[str, str | None]] = {}  # what an address brought, and what stood there before
+
+
+def set_environ(
+    values: Mapping[str, str | None],  # variable to value; None: unset it
+) -> None:
+    "Set or unset environment variables of this process."
+    for name, value in values.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
 def connect_mlflow(
     settings: Settings | None = None,  # None: read them from the environment
     timeout_s: float = 5.0,  # seconds to wait for one candidate
 ) -> TrackingRoute:  # RouteError, a ServiceError, when there is no server
     "Find MLflow, and make its client use the address that was found."
     settings = settings or load_settings()
+    lent = {name: before for name, (given, before) in LENT.items() if os.environ.get(name) == given}
+    set_environ(lent)  # the login of another address is not for this one
+    LENT.clear()
     route = find_mlflow(settings, timeout_s=timeout_s)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if settings.ca_bundle:
         os.environ["MLFLOW_TRACKING_SERVER_CERT_PATH"] = settings.ca_bundle
     if route.login:
-        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = route.login
+        login = dict(zip(LOGIN, route.login, strict=True))
+        LENT.update({name: (given, os.environ.get(name)) for name, given in login.items()})
+        set_environ(login)
     mlflow = import_extra("mlflow", "registry")
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it
     before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(route.url)
     mlflow.set_registry_uri(route.url)
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
+    set_environ(before)
     return route
 
 # %% ../nbs/01_discovery.ipynb #6643de17

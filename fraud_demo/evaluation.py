@@ -305,7 +305,8 @@ def choose_threshold(
     scores, tp, fp = count_alarms(labels, probabilities)
     tp, fp = np.append(0, tp), np.append(0, fp)  # the first choice is to raise no alarm
     total = cost.missed_fraud * (tp[-1] - tp) + cost.false_alarm * fp
-    n_alarms = int(np.argmin(total))  # distinct scores that raise an alarm
+    is_cheapest = total <= total.min() * (1 + 1e-12)  # sums of fractions differ in their last bits
+    n_alarms = int(np.argmax(is_cheapest))  # distinct scores that raise an alarm
     ceiling = max(np.float32(1), np.nextafter(scores[0], np.float32(2)))
     bounds = np.concatenate([[ceiling], scores, [np.float32(0)]]).astype(np.float32)
     return float(place_between(bounds[n_alarms + 1], bounds[n_alarms]))
@@ -337,7 +338,7 @@ def plot_cost(
         f"Cost per 1000 transactions against the threshold: lowest, {best.cost_per_1000:.2f}, "
         f"at {best.threshold:.4f}; without any alarm {never:.0f}."
     )
-    scale = "log" if min(total) > 0 else "linear"  # a logarithm has no place for 0
+    scale = "log" if min(*total, never) > 0 else "linear"  # a logarithm has no place for 0
     figure = make_figure(6, 4.5, alt)
     axis = figure.subplots()
     axis.plot([*scores[::-1], 1], [*total[::-1], never], color=LABEL_COLORS[0], drawstyle="steps-pre")

@@ -66,14 +66,16 @@ class TrainingConfig:
     cost: DecisionCost = field(default_factory=DecisionCost)  # what a mistake costs; picks the threshold
 
     def __post_init__(self):
-        sizes = (*self.hidden, self.epochs, self.patience, 1 if self.batch_size is None else self.batch_size)
+        sizes = (*self.hidden, self.epochs, self.patience, self.batch_size or 1)
+        is_whole = all(isinstance(size, int | np.integer) for size in sizes) and self.batch_size != 0
         shares = (0 < self.peak_learning_rate < 1, 0 < self.legitimate_share <= 1)
-        if not self.hidden or min(sizes) < 1 or not all(shares):
+        if not self.hidden or not is_whole or min(sizes) < 1 or not all(shares):
             raise InputError(
                 "This training configuration cannot work.",
-                "Layers, epochs, patience and batch size count from 1, learning rate and share lie between 0 and 1.",
+                "Layers, epochs, patience and batch size count from 1, in whole numbers; learning rate and share lie between 0 and 1.",
                 "Correct TrainingConfig.",
             )
+        object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))  # Keras takes no number of NumPy
 
     def rows_per_step(
         self,
@@ -144,7 +146,7 @@ def add_optimizer(
     steps = config.epochs * n_steps
     warmup = max(1, round(0.3 * steps))
     rate = keras.optimizers.schedules.CosineDecay(
-        1e-3, steps - warmup, warmup_target=config.peak_learning_rate, warmup_steps=warmup
+        1e-3, max(1, steps - warmup), warmup_target=config.peak_learning_rate, warmup_steps=warmup
     )
     network.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
     network.optimizer.build(network.trainable_variables)
@@ -466,7 +468,7 @@ def check_parity(
     engines = {"ONNX Runtime": run_onnx, "OpenVINO": run_openvino}
     edges = make_edge_rows()
     threshold = run_onnx(path, edges)["threshold"][0]
-    near = make_threshold_rows(network, features[0][:10_000].astype(np.float32), threshold)
+    near = make_threshold_rows(network, (*features, edges)[0][:10_000].astype(np.float32), threshold)
     errors, changed = {}, {}
     for rows in filter(len, (near, edges, *features)):
         expected = network.predict(rows, batch_size=PIECE_ROWS, verbose=0)[:, 0]

@@ -109,11 +109,59 @@ def test_this_machine_is_asked_without_a_proxy(monkeypatch):
     bypass_proxy()
     bypass_proxy()
     assert os.environ["NO_PROXY"] == "intern.example,127.0.0.1,localhost,::1"
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"], "clients read the lower-case one first"
+
+
+@pytest.mark.parametrize(("upper", "lower", "expected"), [
+    ("*", "", "*"), ("", "a.example", "a.example,127.0.0.1,localhost,::1"),
+    ("b.example", "a.example", "a.example,127.0.0.1,localhost,::1"), ("", "", "127.0.0.1,localhost,::1"),
+])  # fmt: skip
+def test_what_needs_no_proxy_stays_so(monkeypatch, upper, lower, expected):
+    monkeypatch.setenv("NO_PROXY", upper)
+    monkeypatch.setenv("no_proxy", lower)
+    bypass_proxy()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == expected
 
 
 def test_missing_extra_is_named():
     with pytest.raises(MissingStepError, match=r"fraud-demo\[app\]"):
         import_extra("no_such_package", "app")
+
+
+def test_a_package_that_is_there_and_broken_says_so(tmp_path, monkeypatch):
+    (tmp_path / "half_there.py").write_text(
+        "raise ImportError('libfoo.so.1: cannot open shared object file')"
+    )
+    (tmp_path / "wants_more.py").write_text("import no_such_package_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, words in (("half_there", "libfoo.so.1"), ("wants_more", "no_such_package_at_all")):
+        with pytest.raises(MissingStepError, match=words) as told:
+            import_extra(module, "app")
+        assert "is not installed" not in told.value.what and "pip install" not in told.value.fix
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 200_000, '{"services": null}', '{"services": []}', "null", '{"a": 1}']
+)
+def test_state_files_that_were_spoiled_are_as_good_as_none(tmp_path, content):
+    for name in ("stack.json", "object_store.json"):
+        (tmp_path / name).write_text(content)
+    settings = load_settings({"FRAUD_DEMO_HOME": str(tmp_path)})
+    assert settings.object_store is None and settings.endpoint is None and not settings.stack
+
+
+@pytest.mark.parametrize("name", ["FRAUD_DEMO_HOME", "FRAUD_DEMO_DATA"])
+@pytest.mark.parametrize("path", ["~nobody-here/x", "x" * 300])
+def test_paths_that_are_none_are_named(name, path):
+    with pytest.raises(InputError, match=f"{name} is no path"):
+        load_settings({name: path})
+
+
+def test_numbers_that_python_cannot_write_are_refused():
+    with pytest.raises(InputError, match="thousands of digits"):
+        check_value(FEATURES[0], 10**5000)
+    with pytest.raises(InputError, match="not numbers"):
+        to_features(np.array([ROW], dtype=complex))
 
 
 def test_missing_and_unknown_names_are_refused():

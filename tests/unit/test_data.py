@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from fraud_demo.data import (
     load_transactions,
     plot_features,
     prepare_transactions,
+    save_transactions,
     split_transactions,
     validate_transactions,
 )
@@ -685,3 +687,32 @@ def test_import_loads_nothing_heavy(module):
     }
     assert not heavy & set(loaded)
     assert not {"nbdev", "fastcore", "IPython"} & set(loaded)
+
+
+def test_two_writers_of_one_table_do_not_disturb_each_other(tmp_path):
+    """Processes of two containers may have one number, and threads have."""
+    table = generate_transactions(200_000, 1)
+    left = tmp_path / ".t.parquet.16970"
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: save_transactions([table], tmp_path / "t.parquet"), range(8)))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+    assert len(load_transactions(tmp_path / "t.parquet")) == 200_000
+
+
+def test_ordinary_files_of_other_programs_are_read_or_refused(tmp_path):
+    table = generate_transactions(50, 1)
+    table.set_index("distance_from_home").to_parquet(tmp_path / "index.parquet")
+    assert load_transactions(tmp_path / "index.parquet").equals(table.astype(np.float32))
+    table.to_csv(tmp_path / "T.CSV.GZ", index=False, compression="gzip")
+    assert len(load_transactions(tmp_path / "T.CSV.GZ")) == 50
+    table.assign(Größe=1).to_csv(tmp_path / "latin.csv", index=False, encoding="latin-1")
+    with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("t.csv", table.to_csv(index=False))
+    content = bytearray((tmp_path / "t.zip").read_bytes())
+    content[60:90] = bytes(30)
+    (tmp_path / "t.zip").write_bytes(content)
+    for name in ("latin.csv", "t.zip"):
+        with pytest.raises(InputError, match="cannot be read"):
+            load_transactions(tmp_path / name)

@@ -369,6 +369,33 @@ def test_a_cluster_name_from_outside(name, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    "place", ["http://[", "https://127.0.0.1:99999/", "https://127.0.0.1:abc/", "/\xe9", "//["]
+)
+def test_a_redirect_to_nowhere_is_a_diagnosis(place):
+    with serve({API: (302, "", {"Location": place})}) as (url, _):
+        found = probe_mlflow("you", url, T)
+    assert found.kind not in ("good", "not_tried") and found.outcome
+
+
+@pytest.mark.parametrize(
+    "answers", [{API: (200, "[" * 100_000)}, {API: (200, GOOD), "/version": (200, "1" * 5000 + ".0")}]
+)
+def test_an_answer_without_an_end_is_a_diagnosis(answers):
+    with serve(answers) as (url, _):
+        assert probe_mlflow("you", url, T).outcome
+
+
+def test_a_version_is_believed_from_a_good_answer_alone():
+    with serve({API: (200, GOOD), "/version": (401, "1.1")}) as (url, _):
+        assert probe_mlflow("you", url, T).kind == "good"
+
+
+def test_hosts_that_no_name_can_have_are_diagnosed():
+    for host in ("a..b", "x" * 70):
+        assert probe_mlflow("you", f"http://{host}", T).kind not in ("good", "not_tried")
+
+
 def test_a_silent_server_times_out():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -1159,6 +1186,18 @@ def test_connecting_hands_login_and_certificates_to_the_client(authority, bare, 
         assert [e.name for e in client.search_experiments()] == ["Default"]
     assert probed.startswith("Basic ")
     assert seen[-1][1]["Authorization"] == probed
+
+
+def test_the_login_of_one_address_is_not_sent_to_another(bare, client, monkeypatch):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    with serve({API: (200, GOOD)}) as (first, _), serve({API: (200, GOOD)}) as (second, seen):
+        text = first.replace("http://", "http://alice:secret@")
+        connect_mlflow(dataclasses.replace(bare, mlflow_route=text), timeout_s=T)
+        assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "secret"
+        connect_mlflow(dataclasses.replace(bare, mlflow_route=second), timeout_s=T)
+        assert seen and not any("Authorization" in headers for _, headers, *_ in seen)
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
 
 
 def test_without_the_client_the_error_names_the_extra(bare, monkeypatch):

@@ -386,3 +386,14 @@ def test_pr_auc_of_a_constant_is_the_base_rate(n_other, power):
     labels = np.repeat([0, 1], [n_other, n_fraud])
     judged = evaluate(labels, np.full(len(labels), 0.4), 0.5)
     assert judged.pr_auc == pytest.approx(n_fraud / len(labels))
+
+
+def test_of_equal_costs_the_fewest_alarms_win_with_fractions_too():
+    labels, scores = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 1, 0, 1, 1, 1])
+    threshold = choose_threshold(labels, scores, DecisionCost(0.1, 0.3))
+    assert threshold > 1, "no alarm costs 0.3, and so do four"
+
+
+def test_costs_of_nothing_are_drawn_on_a_linear_scale():
+    figure = plot_cost(np.array([0, 1, 0, 1]), np.array([0.1, 0.9, 0.8, 0.2]), DecisionCost(0, 1))
+    assert figure.axes[0].get_yscale() == "linear"

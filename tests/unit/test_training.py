@@ -318,3 +318,18 @@ def test_a_run_that_cannot_be_kept_is_explained(trouble, what, words):
         raise trouble
     assert (told.value.what, told.value.why) == (what, words)
     assert "run this cell again" in told.value.fix
+
+
+@pytest.mark.parametrize("change", [{"epochs": 2.5}, {"epochs": float("nan")}, {"batch_size": 20.5},
+                                    {"hidden": (4.0,)}, {"batch_size": 0}])  # fmt: skip
+def test_sizes_that_are_no_whole_numbers_are_refused(change):
+    with pytest.raises(InputError, match="cannot work"):
+        TrainingConfig(**change)
+
+
+def test_numbers_of_numpy_and_a_single_step_are_enough(tmp_path):
+    config = TrainingConfig(hidden=(np.int64(4),), epochs=np.int64(1), batch_size=10_000)
+    assert config.hidden == (4,)
+    split = split_transactions(generate_transactions(2000, 2))
+    trained = train(split, config, tmp_path)
+    assert trained.onnx_path.is_file()
