@@ -433,7 +433,12 @@ def probe_model(
     timeout_s: float = 5.0,  # seconds to wait for an answer
 ) -> Candidate:  # kind "good" when it scored the example
     "Ask one address whether the model is ready, then for one score."
-    candidate, parts = Candidate(source, url), urlsplit(url)
+    shown = re.sub(r"//[^/]*@", "//", str(url)).partition("?")[0]  # a login or a key in it is shown to nobody
+    candidate = Candidate(source, shown)
+    try:
+        parts = urlsplit(parse_endpoint(str(url), model).url)
+    except InputError as error:
+        return replace(candidate, kind="failed", outcome=error.why, fix=error.fix)
     inside = SERVICE_ACCOUNT / "service-ca.crt"
     if not ca_bundle and (parts.hostname or "").endswith((".svc", ".svc.cluster.local")) and inside.is_file():
         ca_bundle = str(inside)

@@ -13,6 +13,7 @@ __all__ = ['SILENT_S', 'RUN_TAGS', 'RUN_METRICS', 'FIGURES', 'find_run', 'downlo
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -293,8 +294,11 @@ def read_threshold(path):
     "Read the threshold that is stored in a file."
     import onnx
 
-    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    return float(entries["threshold"]) if "threshold" in entries else float("nan")
+    try:
+        entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        return float(entries.get("threshold", "nan"))
+    except Exception:  # whatever protobuf says to a file that is no model: the gate refuses it
+        return float("nan")
 
 # %% ../nbs/05_registry.ipynb #12461266
 @dataclass(frozen=True)
@@ -467,30 +471,42 @@ def open_bucket(
     ca_bundle: str | None = None,  # file with certificates to trust; None: those of the machine
     read_timeout_s: float = 30.0,  # how long to wait for an answer
     attempts: int = 3,  # how often to ask
-) -> Any:  # boto3 S3 client
+) -> Any:  # boto3 S3 client; InputError for an address or a region that cannot be
     "Make a client for any S3 server, whatever the user's own AWS files and proxies say."
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
+    try:
+        is_here = is_loopback(store.endpoint)
+    except ValueError:
+        is_here = False
     config = Config(
         s3={"addressing_style": "path"},
         connect_timeout=2,
         read_timeout=read_timeout_s,
         retries={"total_max_attempts": attempts},
         response_checksum_validation="when_required",
-        proxies={} if is_loopback(store.endpoint) else None,
+        proxies={} if is_here else None,
     )  # a proxy cannot reach this machine's own ports
-    return boto3.session.Session(botocore_session=Session(nothing)).client(
-        "s3",
-        endpoint_url=store.endpoint,
-        region_name=store.region,
-        verify=ca_bundle,
-        config=config,
-        aws_access_key_id=store.access_key,
-        aws_secret_access_key=store.secret_key,
-    )
+    try:
+        return boto3.session.Session(botocore_session=Session(nothing)).client(
+            "s3",
+            endpoint_url=store.endpoint,
+            region_name=store.region,
+            verify=ca_bundle,
+            config=config,
+            aws_access_key_id=store.access_key,
+            aws_secret_access_key=store.secret_key,
+        )
+    except (ValueError, BotoCoreError) as error:
+        raise InputError(
+            "The data connection cannot be used.",
+            f"{' '.join(str(error).split())[:200].rstrip('.')}.",
+            "Correct AWS_S3_ENDPOINT (with http:// or https://) and AWS_DEFAULT_REGION.",
+        ) from None
 
 # %% ../nbs/05_registry.ipynb #93e56e46
 def connect_bucket(
@@ -560,10 +576,9 @@ def read_object(settings, key):
     "Return the bytes of an object, or None where there is none."
     from botocore.exceptions import ClientError
 
-    try:
-        return call_bucket(connect_bucket(settings).get_object, Bucket=settings.object_store.bucket, Key=key)[
-            "Body"
-        ].read()
+    bucket, name = connect_bucket(settings), settings.object_store.bucket
+    try:  # the body may break off as well
+        return call_bucket(lambda: bucket.get_object(Bucket=name, Key=key)["Body"].read())
     except ClientError:
         return None
 
@@ -586,6 +601,12 @@ def serve_version(
     timeout_s: float = 30.0,  # how long to wait for the model server
 ) -> str:  # prefix that serves now
     "Publish a version, point the endpoint at it and wait until it answers."
+    if not re.fullmatch(r"[1-9]\d*", str(version)):
+        raise InputError(
+            f"{version!r:.40} is no version number.",
+            "A model server knows numbers alone.",
+            "Give 1, 2, 3 ...",
+        )
     prefix = publish(settings, version)
     pointer = json.dumps({"version": str(version), "prefix": prefix}).encode()
     key = f"models/{settings.served_name}/serving.json"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PREVIOUS', 'make_patch', 'move_service', 'find_folder', 'check_folders', 'Move', 'is_settled', 'wait_for_service',
-           'read_conditions', 'read_pod', 'read_events', 'read_trouble', 'explain_wait', 'find_path', 'choose_previous',
-           'finish_move', 'point_service', 'read_previous', 'rollback_service', 'print_move']
+           'read_conditions', 'read_pod', 'read_events', 'read_trouble', 'explain_wait', 'find_path', 'is_modelmesh',
+           'choose_previous', 'finish_move', 'point_service', 'read_previous', 'rollback_service', 'print_move']
 
 # %% ../nbs/10b_rollout.ipynb #f9ede5b0
 import re
@@ -239,10 +239,14 @@ def read_events(
     name: str,  # of the InferenceService
 ) -> list[str]:  # at most three warnings that belong to it, the newest first
     "Read the warnings about a model and its pods."
+
+    def belongs(thing: str) -> bool:  # the app of the same project has a name that begins alike
+        return thing == name or thing.startswith(f"{name}-predictor")
+
     mine = [
         e
         for e in events
-        if e.get("type") == "Warning" and ((e.get("involvedObject") or {}).get("name") or "").startswith(name)
+        if e.get("type") == "Warning" and belongs((e.get("involvedObject") or {}).get("name") or "")
     ]
     mine.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")
     said = [f"Event {e.get('reason')}: {(e.get('message') or '')[:200]}." for e in mine]
@@ -269,6 +273,8 @@ def read_trouble(
             said += read()
         except FraudDemoError as error:
             said.append(f"The {what} could not be read: {error.why}")
+        except (AttributeError, TypeError, KeyError) as error:  # a cluster's answer of another form
+            said.append(f"The {what} could not be read: {type(error).__name__}.")
     return said
 
 # %% ../nbs/10b_rollout.ipynb #378170ca
@@ -311,6 +317,13 @@ def find_path(
     return find_folder(cluster, project, version, settings)
 
 # %% ../nbs/10b_rollout.ipynb #3025619e
+def is_modelmesh(
+    service: dict,  # an InferenceService
+) -> bool:  # then it numbers versions by itself, and no answer tells ours
+    "Tell whether ModelMesh serves a model."
+    return read_notes(service).get("serving.kserve.io/deploymentMode") == "ModelMesh"
+
+
 def choose_previous(
     cluster: Cluster,  # names the addresses
     project: Project,  # names
@@ -319,7 +332,7 @@ def choose_previous(
 ) -> str | None:  # folder; None when it names none
     "Choose where a rollback goes: the folder that is named now, unless the endpoint answers with another version."
     old, note = read_path(service), read_notes(service).get(PREVIOUS)
-    if not note or read_version(old) is None:
+    if not note or read_version(old) is None or is_modelmesh(service):
         return old
     places, _ = read_places(cluster, project)
     token = read_token(cluster, project, settings)
@@ -349,9 +362,7 @@ def finish_move(
     if is_dry_run or timeout_s <= 0:
         return move
     version = move.version
-    if (
-        read_notes(service).get("serving.kserve.io/deploymentMode") == "ModelMesh"
-    ):  # it numbers versions by itself
+    if is_modelmesh(service):
         version, move = (
             None,
             replace(move, checked=f"{checked}; ModelMesh does not tell which version answers"),

@@ -93,10 +93,13 @@ def explain_refusal(
         said = " ".join(str(json.loads(body).get("message") or "").split())[:300]
     except (ValueError, AttributeError):
         said = ""
-    if words["plural"] in ("secrets", "externalsecrets") and status not in (401, 403, 404, 409):
-        said = ""  # it could repeat what was sent
     known = status if status in REFUSALS else 500 if status >= 500 else 400
-    why, fix = REFUSALS[422 if status == 403 and "admission webhook" in said else known]
+    is_policy = status == 403 and "admission webhook" in said
+    if words["plural"] in ("secrets", "externalsecrets") and (
+        is_policy or status not in (401, 403, 404, 409)
+    ):
+        said = ""  # it could repeat what was sent
+    why, fix = REFUSALS[422 if is_policy else known]
     where = f" in {words['namespace']}" if words["namespace"] else ""
     thing = f"{words['plural']}/{words['name']}".strip("/") or "what it serves"
     words["namespace"] = words["namespace"] or "the cluster"

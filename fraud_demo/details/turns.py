@@ -12,7 +12,7 @@ import json
 import re
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import requests
@@ -45,13 +45,17 @@ def call_mlflow(missing=None):
 
 # %% ../../nbs/details/turns.ipynb #05af5abc
 def set_alias(client, name, alias, version):
-    "Point an alias at a version; of two first writers PostgreSQL refuses one, who then tries again."
+    "Point an alias at a version; tell whether there is such a version, which somebody may have deleted."
     from mlflow.exceptions import MlflowException
 
     for wait_s in (0.1, 0.3, 1.0, None):
         try:
-            return client.set_registered_model_alias(name, alias, version)
+            client.set_registered_model_alias(name, alias, version)
+            return True
         except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            # of two first writers PostgreSQL refuses one, who then tries again
             is_race = re.search("UniqueViolation|UNIQUE constraint", str(error))
             if not is_race or wait_s is None:
                 raise
@@ -160,8 +164,8 @@ def settle(client, name, ledger):
     turn = read_turns(client, ledger)[-1]
     while True:
         for alias, version in (("champion", turn.champion), ("previous", turn.previous)):
-            if version:
-                set_alias(client, name, alias, version)
+            if version and not set_alias(client, name, alias, version):
+                turn = replace(turn, **{alias: None})
         newest = read_turns(client, ledger)[-1]
         if newest.number == turn.number:
             break

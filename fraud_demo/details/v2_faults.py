@@ -11,6 +11,7 @@ import ssl
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from ..core import FraudDemoError, InputError, ServiceError
 from ..discovery import list_causes
@@ -40,6 +41,12 @@ def explain_failure(
     error: Exception,  # what `requests` raised
 ) -> FraudDemoError:  # to raise
     "Say why a request brought no answer."
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return InputError(
+            "The endpoint is not the address of a model server.",
+            "Its host is a name that cannot exist.",
+            "Correct INFERENCE_ENDPOINT.",
+        )
     if not isinstance(error, requests.exceptions.RequestException):  # raised before anything was sent
         return InputError(
             "The certificates to trust cannot be read.",

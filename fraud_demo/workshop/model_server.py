@@ -9,10 +9,10 @@ __all__ = ['log', 'DATATYPES', 'LOGGED', 'MAX_BODY', 'Observer', 'CONTENTS', 'PL
            'ServedModel', 'load_model', 'show', 'check_input', 'flatten', 'to_rows', 'TooLargeError', 'split_body',
            'check_object', 'read_parameters', 'read_flag', 'read_input', 'read_outputs', 'check_output_names',
            'check_output_form', 'InferRequest', 'read_rest_request', 'write_rest_response', 'to_bytes', 'compute',
-           'answer_rest', 'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_published',
-           'Call', 'open_call', 'is_plain', 'Metrics', 'describe_log', 'is_logged', 'watch_call', 'SlowError',
-           'EncodingError', 'find_status', 'read_body', 'log_failure', 'guard_rest', 'guard_grpc', 'RestService',
-           'check_load', 'describe_server', 'make_app', 'GrpcService', 'make_methods', 'read_message',
+           'answer_rest', 'read_grpc_request', 'write_grpc_response', 'answer_grpc', 'Repository', 'load_each',
+           'load_published', 'Call', 'open_call', 'is_plain', 'Metrics', 'describe_log', 'is_logged', 'watch_call',
+           'SlowError', 'EncodingError', 'find_status', 'read_body', 'log_failure', 'guard_rest', 'guard_grpc',
+           'RestService', 'check_load', 'describe_server', 'make_app', 'GrpcService', 'make_methods', 'read_message',
            'make_grpc_server', 'check_port', 'make_protocol', 'serve', 'parse_arguments', 'release_memory', 'main']
 
 # %% ../../nbs/workshop/model_server.ipynb #de550c9d
@@ -64,7 +64,8 @@ def read_pointer(
         pointer = json.loads(content)
         version, prefix = pointer["version"], pointer["prefix"]
         good = bool(re.fullmatch("[0-9]+", version)) and prefix.startswith(f"models/{name}/")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        good = good and bool(re.fullmatch(r"[\w./-]{1,500}", prefix, re.ASCII))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good or ".." in prefix:
         raise InputError(
@@ -752,6 +753,27 @@ class Repository:
         return [{"name": m.name, "version": m.version, "state": "READY", "reason": ""} for m in models]
 
 # %% ../../nbs/workshop/model_server.ipynb #78fb64e0
+def load_each(
+    repository: Repository,  # gets the models
+    names: list[str],  # of published models
+    done: set[str],  # gets those that need no second look
+) -> str:  # what is wrong with one that does; "" when there is none
+    "Load models one by one: what is wrong with one of them holds up no other."
+    left = ""
+    for name in names:
+        try:
+            repository.load(name)
+        except ServiceError as error:  # the store may come back
+            left = str(error)
+            continue
+        except Exception as error:  # looking again would not cure it
+            log.error(
+                "%s", error if isinstance(error, FraudDemoError) else f"{name} cannot be loaded: {error!r}"
+            )
+        done.add(name)
+    return left
+
+
 def load_published(
     repository: Repository,  # gets the models
     wait_s: float = 2.0,  # seconds between two looks
@@ -762,15 +784,10 @@ def load_published(
     while not repository.is_stopped.is_set():
         try:
             names = repository.store.list_names()
-            for name in sorted(set(names) - done):
-                try:
-                    repository.load(name)
-                except (InputError, MissingStepError) as error:  # looking again would not cure it
-                    log.error("%s", error)
-                done.add(name)
-            if names:
+            state = load_each(repository, sorted(set(names) - done), done)
+            if names and not state:
                 return
-            state = f"Nothing is published in {repository.store} yet."
+            state = state or f"Nothing is published in {repository.store} yet."
         except FraudDemoError as error:
             state = str(error)
         if state != said:

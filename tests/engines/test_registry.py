@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.room import log_run, mark_model
 from fraud_demo import registry
-from fraud_demo.core import MissingStepError, ServiceError
+from fraud_demo.core import InputError, MissingStepError, ServiceError
 from fraud_demo.data import generate_transactions, split_transactions
 from fraud_demo.details.turns import accept_aliases, list_turns, read_aliases
 from fraud_demo.registry import (
@@ -29,6 +29,7 @@ from fraud_demo.registry import (
     register,
     rollback,
     serve_champion,
+    serve_version,
 )
 
 
@@ -224,6 +225,42 @@ def test_an_alias_moved_by_hand_is_noticed(champion, small, tmp_path):
     assert accept_aliases(seat) == second
     assert list_turns(seat).rows[0][1:4] == (second, first, "accept")
     assert promote(seat, second, small[0]).promoted
+
+
+def test_a_champion_that_was_deleted_does_not_stop_promotion(champion, small, tmp_path):
+    """Somebody deletes the version in MLflow's page; the way out that the error names must work."""
+    import mlflow
+
+    seat, first, _ = champion
+    second, _ = make_version(seat, small, tmp_path, "second")
+    third, _ = make_version(seat, small, tmp_path, "third")
+    assert promote(seat, second, small[0]).promoted
+    mlflow.MlflowClient().delete_model_version(seat.registered_name, second)
+    with pytest.raises(ServiceError, match="accept_aliases"):
+        promote(seat, third, small[0])
+    assert accept_aliases(seat) is None
+    assert promote(seat, third, small[0]).promoted and load_champion(seat).version == third
+    assert list_turns(seat).rows[0][1] == third
+
+
+def test_only_a_number_can_serve(champion):
+    seat, version, _ = champion
+    key = f"models/{seat.served_name}/serving.json"
+    before = read_object(seat, key)
+    for wrong in ("champion", "02", "0", "-1"):
+        with pytest.raises(InputError, match="no version number"):
+            serve_version(seat, wrong)
+    assert read_object(seat, key) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"endpoint": "s3.example.com"}, {"endpoint": "http://["}, {"region": "us east"}]
+)
+def test_a_data_connection_that_cannot_be_is_said(champion, change):
+    store = replace(champion[0].object_store, **change)
+    with pytest.raises(InputError, match="data connection cannot be used") as told:
+        registry.open_bucket(store)
+    assert store.secret_key not in str(told.value)
 
 
 def test_a_file_that_was_changed_in_the_cache_is_fetched_again(champion):

@@ -343,7 +343,8 @@ def test_trouble_is_read_from_conditions_pods_and_events():
             "involvedObject": {"name": name},
         }
         for number, (kind, name) in enumerate(
-            [("Warning", "m-1")] * 4 + [("Normal", "m-1"), ("Warning", "other")]
+            [("Warning", "m-predictor-1")] * 4
+            + [("Normal", "m-predictor-1"), ("Warning", "other"), ("Warning", "m-app-1")]
         )
     ]
     assert [line[:7] for line in read_events(events, "m")] == ["Event 0", "Event 1", "Event 2"]

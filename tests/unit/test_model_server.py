@@ -4,6 +4,8 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -202,3 +204,55 @@ def test_values_arrive_to_the_bit(rows):
     for body, size in forms:
         request = ms.read_rest_request(body, size, make_model())
         assert request.rows.dtype == np.float32 and request.rows.tobytes() == expected.tobytes()
+
+
+def test_one_bad_model_holds_up_no_other(tmp_path, onnx_path, caplog):
+    """On a shared store the model of one seat must not take away those of all others."""
+    root = tmp_path / "store"
+
+    def place(name, prefix=None, content=None):
+        folder = root / "models" / name
+        (folder / "version-1" / "1").mkdir(parents=True)
+        pointer = {"version": "1", "prefix": prefix or f"models/{name}/version-1"}
+        (folder / "serving.json").write_bytes(content or json.dumps(pointer).encode())
+        return folder / "version-1" / "1" / "model.onnx"
+
+    place("aaa").mkdir()  # a folder in the place of the file
+    place("bbb", prefix="models/bbb/\0")
+    place("ccc", prefix="models/ccc/" + "x" * 900)
+    place("ddd", content=b"[" * 100_000)
+    place("eee", prefix="models/eee/\ud800")
+    place("zzz").write_bytes(onnx_path.read_bytes())
+    store = ms.FolderStore(root)
+    repository = ms.Repository(store)
+    looking = threading.Thread(target=ms.load_published, args=(repository, 0.05))
+    looking.start()
+    end = time.monotonic() + 30
+    while "zzz" not in repository.models and time.monotonic() < end:
+        time.sleep(0.02)
+    repository.is_stopped.set()
+    looking.join(10)
+    assert list(repository.models) == ["zzz"]
+    assert all(name in caplog.text for name in ("aaa", "bbb", "ccc", "ddd", "eee"))
+
+
+def test_a_store_that_refuses_one_model_is_asked_again_for_that_one():
+    class Store:
+        asked = []
+
+        def list_names(self):
+            return ["aaa", "zzz"]
+
+    class Repository:
+        store, is_stopped, models = Store(), threading.Event(), []
+
+        def load(self, name):
+            Store.asked.append(name)
+            if name == "aaa" and Store.asked.count("aaa") < 3:
+                raise ServiceError(
+                    "The object store refused.", "It answered AccessDenied.", "Look at the key."
+                )
+            self.models.append(name)
+
+    ms.load_published(Repository(), wait_s=0.01)
+    assert Repository.models == ["zzz", "aaa"] and Store.asked == ["aaa", "zzz", "aaa", "aaa"]

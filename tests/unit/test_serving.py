@@ -704,3 +704,122 @@ def test_dictionary_is_enough(local):
     assert by_name.fraud_probability == built.fraud_probability
     with pytest.raises(InputError, match="used_chip"):
         local.decide({**values, "used_chip": 3})
+
+
+PAIR = {
+    "fraud_probability": ("FP32", [0.9, 0.1]),
+    "is_fraud": ("INT64", [1, 0]),
+    "threshold": ("FP32", [0.3, 0.3]),
+}
+
+
+def answer_pair(**changes):
+    """An answer about two rows, with some outputs changed; None leaves one out."""
+    outputs = {name: value for name, value in (PAIR | changes).items() if value}
+    body = {
+        "outputs": [
+            {"name": name, "datatype": kind, "shape": [2, 1], "data": data}
+            for name, (kind, data) in outputs.items()
+        ]
+    }
+    return (200, "application/json", json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"is_fraud": ("FP32", [None, None])}, "cannot be right"),
+        ({"is_fraud": ("BOOL", ["false", "false"])}, "cannot be read"),
+        ({"is_fraud": ("INT64", [7, -3])}, "cannot be right"),
+        ({"is_fraud": ("INT64", [0.9, 0.9])}, "cannot be read"),
+        ({"is_fraud": ("INT64", [0, 1])}, "cannot be right"),
+        ({"threshold": ("FP32", [None, None])}, "cannot be right"),
+        ({"threshold": ("FP32", [5, 5])}, "cannot be right"),
+        ({"threshold": ("FP32", [0.3, 0.8])}, "cannot be right"),
+        ({"threshold": ("FP32", [-1, -1])}, "cannot be right"),
+        ({"fraud_probability": ("FP32", ["0.9", "0.1"])}, "cannot be read"),
+        ({"fraud_probability": ("FP32", [True, False])}, "cannot be read"),
+    ],
+)
+def test_a_decision_that_is_none_is_refused(double, changes, word):
+    scorer = EndpointScorer(double.url)
+    assert scorer.metadata
+    double.script = [answer_pair(**changes)]
+    assert word in caught(scorer.score, ROWS[:2])
+
+
+@pytest.mark.parametrize("changes", [{}, {"is_fraud": None}, {"threshold": None}, {"is_fraud": ("BOOL", [True, False])},
+                                     {"is_fraud": ("FP32", [1.0, 0.0])}, {"threshold": ("FP32", [1.0, 1.0]), "is_fraud": ("INT8", [0, 0])}])  # fmt: skip
+def test_decisions_in_other_forms_are_taken(double, changes):
+    scorer = EndpointScorer(double.url)
+    assert scorer.metadata
+    double.script = [answer_pair(**changes)]
+    assert scorer.score(ROWS[:2]).fraud_probability.tolist() == np.float32([0.9, 0.1]).tolist()
+
+
+def test_answers_that_say_a_thing_twice_or_too_much_are_refused(double):
+    scorer = EndpointScorer(double.url)
+    assert scorer.metadata
+    tensor = {"name": "fraud_probability", "datatype": "FP32", "shape": [1, 1], "data": [0.5]}
+    raw = {
+        "name": "fraud_probability",
+        "datatype": "FP32",
+        "shape": [1, 1],
+        "parameters": {"binary_data_size": 4},
+    }
+    four = np.float32([0.5]).tobytes()
+    for message, tail in (
+        ({"outputs": [tensor, {**tensor, "data": [0.6]}]}, b""),
+        ({"outputs": [{**tensor, "shape": [-1, 1]}]}, b""),
+        ({"outputs": [{**tensor, "name": 1}]}, b""),
+        ({"outputs": [tensor], "model_version": [1]}, b""),
+        ({"outputs": [{**raw, "parameters": {"binary_data_size": -4}}]}, four),
+        ({"outputs": [raw]}, four + b"12345678"),
+    ):
+        head = json.dumps(message).encode()
+        double.script = [
+            (
+                200,
+                "application/octet-stream",
+                head + tail,
+                {"Inference-Header-Content-Length": str(len(head))},
+            )
+        ]
+        assert "cannot be read" in caught(scorer.score, ROWS[:1]), message
+
+
+@pytest.mark.parametrize("shape", [[1e999, 7], "x", [[7]]])
+def test_metadata_without_sense_is_refused(double, shape):
+    double.metadata = {**double.describe(), "inputs": [{"name": "x", "datatype": "FP32", "shape": shape}]}
+    assert "cannot be read" in caught(EndpointScorer(double.url).score, ROWS[:1])
+
+
+def test_metadata_without_an_end_is_refused(double):
+    double.script = [(200, "application/json", b"[" * 100_000)]
+    assert "cannot be read" in caught(EndpointScorer(double.url).score, ROWS[:1])
+
+
+@pytest.mark.parametrize("token", ["SECRET\nx", "SECRET token", "SECRET\u201d"])
+def test_a_token_that_cannot_be_sent_is_not_shown(token):
+    for make in (
+        lambda: EndpointScorer("http://127.0.0.1:9", token=token),
+        lambda: GrpcScorer("127.0.0.1:9", token=token),
+    ):
+        with pytest.raises(InputError, match="token cannot be sent") as told:
+            make()
+        assert "SECRET" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["grpc://user:hunter2@127.0.0.1:1", "https://127.0.0.1:1", "127.0.0.1:1/v2", "a b:1"]
+)
+def test_targets_of_grpc_that_are_none_are_refused(target):
+    with pytest.raises(InputError, match="gRPC server") as told:
+        GrpcScorer(target)
+    assert "hunter2" not in str(told.value)
+
+
+def test_hosts_that_no_name_can_have_are_explained():
+    for host in ("a..b", "x" * 70):
+        with pytest.raises(InputError, match="name that cannot exist"):
+            EndpointScorer(f"http://{host}/").score(ROWS[:1])

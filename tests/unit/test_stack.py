@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -517,3 +519,53 @@ def test_a_missing_program_is_named(tmp_path):
 def test_a_log_of_a_service_that_never_ran(tmp_path):
     with pytest.raises(MissingStepError, match="fraud-demo up"):
         read_log(Settings(home=tmp_path), "app")
+
+
+def write_state(folder, **state):
+    """Leave the state of a stack that was started in a folder, and something that it stored."""
+    (folder / "mlflow").mkdir(parents=True)
+    (folder / "mlflow" / "mlflow.db").write_text("runs")
+    (folder / "stack.json").write_text(json.dumps({"services": {}, "ports": {}, **state}))
+    return folder
+
+
+def test_stopping_by_another_name_deletes_nothing(tmp_path):
+    """The folder of the stack is reached by a link; its state names the socket by the other name."""
+    real = write_state(tmp_path / "real", socket=str(tmp_path / "real" / "supervisor.sock"))
+    (tmp_path / "link").symlink_to(real)
+    stop_stack(load(tmp_path / "link"))
+    assert (real / "mlflow" / "mlflow.db").read_text() == "runs"
+
+
+@pytest.mark.parametrize("knows_home", [True, False])
+def test_stopping_a_copy_leaves_the_original_alone(tmp_path, knows_home):
+    told = {"home": str(tmp_path / "original")} if knows_home else {}
+    original = write_state(
+        tmp_path / "original", socket=str(tmp_path / "original" / "supervisor.sock"), **told
+    )
+    shutil.copytree(original, tmp_path / "copy")
+    (original / "supervisor.sock").touch()
+    stop_stack(load(tmp_path / "copy"))
+    assert (original / "mlflow" / "mlflow.db").read_text() == "runs"
+    assert (original / "supervisor.sock").exists() or not knows_home
+
+
+def test_a_folder_that_was_made_for_the_socket_goes_when_it_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    home = write_state(tmp_path / "home with blanks")
+    path = stack.choose_socket(home)
+    assert path.parent.parent == tmp_path and path.parent != home
+    path.touch()
+    (home / "stack.json").write_text(json.dumps({"socket": str(path), "home": str(home.resolve())}))
+    stop_stack(load(home))
+    assert not path.parent.exists() and (home / "mlflow" / "mlflow.db").exists()
+
+
+def test_a_grpc_endpoint_is_looked_at_without_http(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        open_port = listener.getsockname()[1]
+        for number, verdict in ((open_port, True), (1, False)):
+            settings = load_settings(
+                {"FRAUD_DEMO_HOME": str(tmp_path), "INFERENCE_ENDPOINT": f"grpc://127.0.0.1:{number}"}
+            )
+            assert stack.check_model_server(settings) == (settings.inference_endpoint, verdict)
