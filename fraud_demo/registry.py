@@ -338,7 +338,7 @@ class Promotion:
         return f"Version {self.version} is refused. {'; '.join(reasons)}."
 
     def to_tags(self) -> dict[str, str]:  # tag to value
-        "Return the verdict as tags of the version; `gate.passed_at` is set once and stays."
+        "Return the verdict as tags of the version; `gate.passed_at` stays when a later judgment refuses."
         keys = ("measured", "limit", "passed")
         tags = {
             f"gate.{rule.name.replace(' ', '_')}": json.dumps({key: getattr(rule, key) for key in keys})

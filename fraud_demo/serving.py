@@ -89,9 +89,9 @@ def parse_endpoint(
             "Give host:port, or the URL that the console shows; for grpc:// use GrpcScorer.",
         )
     match = ENDPOINT_PATH.fullmatch(parts.path)
-    name = unquote(match["name"]) if match["name"] else model_name
+    name, version = (unquote(match[key] or "") or None for key in ("name", "version"))
     return ModelAddress(
-        f"{parts.scheme}://{parts.netloc}{match['prefix'].rstrip('/')}", name, match["version"]
+        f"{parts.scheme}://{parts.netloc}{match['prefix'].rstrip('/')}", name or model_name, version
     )
 
 # %% ../nbs/06_serving.ipynb #1d52a395
@@ -561,7 +561,7 @@ class ModelConnection:
         address: ModelAddress,  # model to ask
         token: str | None = None,  # bearer token, never shown
         ca_bundle: str | None = None,  # file with certificates to trust; None: the usual ones
-        timeout_s: float = 10.0,  # seconds to wait for an answer
+        timeout_s: float = 10.0,  # seconds of silence after which the server is given up
     ):
         self.address, self.ca_bundle, self.timeout_s = address, ca_bundle, timeout_s
         self._sign, self._session = make_signer(token), requests.Session()
@@ -632,7 +632,7 @@ class EndpointScorer(TensorScorer):
         model_name: str = "credit-card-fraud",  # used when the endpoint names no model
         token: str | None = None,  # bearer token, never shown
         ca_bundle: str | None = None,  # file with certificates to trust
-        timeout_s: float = 10.0,  # seconds to wait for an answer
+        timeout_s: float = 10.0,  # seconds of silence after which the server is given up
         threshold: float | None = None,  # 0 to 1, for a model that gives none; None: 0.5
         is_binary: bool | None = None,  # None: JSON up to 50 rows, bytes from 51 on
     ):
@@ -971,7 +971,7 @@ def locate_grpc(
 def make_scorer(
     settings: Settings | None = None,  # None: read from the environment
     kind: str | None = None,  # "endpoint", "grpc" or "registry"; None: as the settings say
-    timeout_s: float = 10.0,  # seconds to wait for an answer
+    timeout_s: float = 10.0,  # seconds of silence after which the server is given up
 ) -> Scorer:  # MissingStepError when there is nobody to ask, InputError for another kind
     "Make the scorer that the settings ask for: an endpoint, MLflow's registry, or the local stack."
     settings = settings or load_settings()

@@ -823,3 +823,9 @@ def test_hosts_that_no_name_can_have_are_explained():
     for host in ("a..b", "x" * 70):
         with pytest.raises(InputError, match="name that cannot exist"):
             EndpointScorer(f"http://{host}/").score(ROWS[:1])
+
+
+def test_an_address_taken_apart_twice_stays_the_same():
+    address = serving.parse_endpoint("http://127.0.0.1:1/v2/models/a%20b/versions/1%20c/infer")
+    assert (address.model_name, address.version) == ("a b", "1 c")
+    assert serving.parse_endpoint(address.url) == address
