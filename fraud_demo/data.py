@@ -16,8 +16,8 @@ import hashlib
 import io
 import lzma
 import os
-import tempfile
 import time
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -366,16 +366,12 @@ def save_transactions(
     import pyarrow as pa
     from pyarrow import parquet
 
-    aside = writer = None
+    aside, writer = path.with_name(f".{path.name}.{uuid.uuid4().hex}"), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink(missing_ok=True)
-        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(number)
-        aside = Path(name)
-        aside.chmod(0o644)
         for piece in pieces:
             table = pa.Table.from_pandas(piece, preserve_index=False)
             if writer is None:
@@ -392,8 +388,8 @@ def save_transactions(
             "Name another folder in FRAUD_DEMO_HOME.",
         ) from None
     finally:
-        if aside:
-            aside.unlink(missing_ok=True)
+        if aside.is_file():
+            aside.unlink()
 
 # %% ../nbs/02_data.ipynb #1e3a2f90
 def prepare_transactions(

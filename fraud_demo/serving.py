@@ -217,7 +217,7 @@ def check_decision(
     source: str,  # who answered, for the message
 ) -> None:  # ServiceError when the three cannot belong together
     "Check what a model decided: a flag that is no flag would call everything fraud."
-    is_flag = is_fraud is None or np.isin(is_fraud, (0, 1)).all()
+    is_flag = is_fraud is None or ((is_fraud == 0) | (is_fraud == 1)).all()
     is_one = threshold is None or (np.isfinite(threshold).all() and np.ptp(threshold) == 0)
     is_possible = threshold is None or (is_one and -1e-6 <= threshold[0] <= 1 + 1e-6)
     is_same = True
