@@ -29,7 +29,7 @@ WHY_FALSE = {  # why something that is found is no secret
     ),
     "the name of a kind of object": ("Secret",),
     "the answer to a question about that kind": ("connect_store", "the manifests"),
-    "part of an address in a test, and nobody listens there": ("s3cret", "pw"),
+    "part of an address in a test, and nobody listens there": ("s3cret", "pw", "hunter2", "secret"),
 }
 FALSE = {value for values in WHY_FALSE.values() for value in values}
 PLAIN = (
